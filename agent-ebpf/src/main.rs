@@ -1,0 +1,3 @@
+//! The BPF programs. Built for the BPF target by `cargo xtask build`.
+#![no_std]
+#![no_main]

@@ -1,0 +1,1 @@
+//! The agent behind the `portcullis` binary: a library so that tests can reach every part.

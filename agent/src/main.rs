@@ -1,0 +1,2 @@
+//! `portcullis`: arguments, command, exit code.
+fn main() {}
