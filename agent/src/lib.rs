@@ -1,1 +1,3 @@
 //! The agent behind the `portcullis` binary: a library so that tests can reach every part.
+
+pub mod diagnose;

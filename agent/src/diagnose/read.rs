@@ -1,0 +1,215 @@
+//! TOML to a type, with every fault of the text instead of the first.
+//!
+//! The types derive `serde::Deserialize` with `deny_unknown_fields`, so there is one
+//! description of a schema. serde stops at its first error; here the entry that it blames is
+//! cut out of the parsed tree and the rest is read again until nothing is left to blame.
+
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
+
+use super::{Finding, Findings, Source, nearest};
+
+/// Kinds of findings that reading gives.
+pub mod kind {
+    /// Not TOML.
+    pub const SYNTAX: &str = "syntax";
+    /// A key that the schema does not know.
+    pub const UNKNOWN_KEY: &str = "unknown-key";
+    /// A key that must be there.
+    pub const MISSING_KEY: &str = "missing-key";
+    /// A value of the wrong type or out of range.
+    pub const VALUE: &str = "value";
+    /// So many findings that the rest is not looked for.
+    pub const TOO_MANY: &str = "too-many";
+}
+
+/// After so many findings in one text the reader has enough to do.
+const MOST: usize = 200;
+
+const HELP_MARK: &str = "\u{1e}help: ";
+
+/// A message for `serde::de::Error::custom` that carries its own way out.
+#[must_use]
+pub fn with_help(message: &str, help: &str) -> String {
+    format!("{message}{HELP_MARK}{help}")
+}
+
+/// Reads a text. What is wrong goes into `findings`; what could be read without the blamed
+/// entries comes back, `None` only where nothing is left (the text is no TOML table of this
+/// shape). A caller that finds new errors in `findings` must not use the result for anything
+/// but looking for more findings.
+pub fn read<T: DeserializeOwned>(source: &Source, findings: &mut Findings) -> Option<T> {
+    // The parser counts recursion, not characters; what it can't hold is an error below.
+    let (root, errors) = DeTable::parse_recoverable(source.text());
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        findings.push(Finding::error(kind::SYNTAX, lower_first(error.message())).at(source, span));
+    }
+    let whole = root.span();
+    let mut root = Spanned::new(whole, DeValue::Table(root.into_inner()));
+    for _ in 0..MOST {
+        let error = match T::deserialize(ValueDeserializer::from(root.clone())) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let span = error.span().unwrap_or_else(|| root.span());
+        let finding = explain(&error, source, span.clone());
+        // After a syntax error half a key may stand in the tree; that is not a second fault.
+        let echo = errors.iter().any(|syntax| touches(syntax.span(), &span));
+        if !echo {
+            findings.push(finding);
+        }
+        if !cut(&mut root, &span) {
+            return None;
+        }
+    }
+    findings.push(
+        Finding::error(
+            kind::TOO_MANY,
+            format!("more than {MOST} findings; the rest is not shown"),
+        )
+        .at(source, 0..0),
+    );
+    None
+}
+
+fn touches(syntax: Option<Range<usize>>, span: &Range<usize>) -> bool {
+    syntax.is_some_and(|syntax| syntax.start <= span.end && span.start <= syntax.end)
+}
+
+/// A serde error in our words.
+fn explain(error: &toml::de::Error, source: &Source, span: Range<usize>) -> Finding {
+    let message = error.message();
+    if let Some((head, help)) = message.split_once(HELP_MARK) {
+        return Finding::error(kind::VALUE, head)
+            .at(source, span)
+            .help(help);
+    }
+    if let Some(rest) = message.strip_prefix("unknown field ") {
+        let mut quoted = rest.split('`').skip(1).step_by(2);
+        let key = quoted.next().unwrap_or_default().to_owned();
+        let known: Vec<&str> = quoted.collect();
+        let help = match nearest(&key, known.iter().copied()) {
+            Some(near) => format!("`{near}` is the nearest key that is known here"),
+            None => format!("known here: {}", known.join(", ")),
+        };
+        return Finding::error(kind::UNKNOWN_KEY, format!("unknown key `{key}`"))
+            .at(source, span)
+            .help(help);
+    }
+    if let Some(rest) = message.strip_prefix("unknown variant ") {
+        let mut quoted = rest.split('`').skip(1).step_by(2);
+        let word = quoted.next().unwrap_or_default().to_owned();
+        let known: Vec<&str> = quoted.collect();
+        return Finding::error(kind::VALUE, format!("`{word}` is none of the known words"))
+            .at(source, span)
+            .help(format!("known here: {}", known.join(", ")));
+    }
+    if let Some(rest) = message.strip_prefix("missing field ") {
+        return Finding::error(kind::MISSING_KEY, format!("key {rest} is missing"))
+            .at(source, span);
+    }
+    Finding::error(kind::VALUE, lower_first(message)).at(source, span)
+}
+
+fn lower_first(message: &str) -> String {
+    let mut characters = message.chars();
+    match characters.next() {
+        // `TOML` and the like stay as they are.
+        Some(first) if !characters.as_str().starts_with(char::is_uppercase) => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// A step from a value to one inside it.
+#[derive(Clone)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Removes the innermost entry that `span` blames. The span of a table with a header is that
+/// header, so containment says nothing about depth: the whole tree is searched for the
+/// narrowest entry that holds the span, the deepest of equals.
+fn cut(root: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
+    let mut best: Option<(usize, Vec<Step>)> = None;
+    search(root, span, &mut Vec::new(), &mut best);
+    let Some((_, path)) = best else { return false };
+    remove(root.get_mut(), &path)
+}
+
+fn search(
+    value: &Spanned<DeValue<'_>>,
+    span: &Range<usize>,
+    path: &mut Vec<Step>,
+    best: &mut Option<(usize, Vec<Step>)>,
+) {
+    let mut consider = |place: Range<usize>, path: &[Step]| {
+        let holds = place.start <= span.start && span.end <= place.end;
+        let width = place.end - place.start;
+        let narrower = best.as_ref().is_none_or(|(narrowest, deepest)| {
+            width < *narrowest || (width == *narrowest && path.len() >= deepest.len())
+        });
+        if holds && narrower {
+            *best = Some((width, path.to_vec()));
+        }
+    };
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            for (key, inner) in table {
+                path.push(Step::Key(key.get_ref().to_string()));
+                consider(key.span(), path);
+                consider(inner.span(), path);
+                path.pop();
+            }
+            for (key, inner) in table {
+                path.push(Step::Key(key.get_ref().to_string()));
+                search(inner, span, path, best);
+                path.pop();
+            }
+        }
+        DeValue::Array(array) => {
+            for (index, inner) in array.iter().enumerate() {
+                path.push(Step::Index(index));
+                consider(inner.span(), path);
+                path.pop();
+            }
+            for (index, inner) in array.iter().enumerate() {
+                path.push(Step::Index(index));
+                search(inner, span, path, best);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn remove(value: &mut DeValue<'_>, path: &[Step]) -> bool {
+    match (value, path) {
+        (DeValue::Table(table), [Step::Key(key)]) => table.remove(key.as_str()).is_some(),
+        (DeValue::Table(table), [Step::Key(key), rest @ ..]) => table
+            .get_mut(key.as_str())
+            .is_some_and(|inner| remove(inner.get_mut(), rest)),
+        (DeValue::Array(array), [Step::Index(index)]) => {
+            if *index >= array.len() {
+                return false;
+            }
+            let kept = std::mem::replace(array, DeArray::new())
+                .into_iter()
+                .enumerate()
+                .filter(|(position, _)| position != index)
+                .map(|(_, inner)| inner);
+            *array = kept.collect();
+            true
+        }
+        (DeValue::Array(array), [Step::Index(index), rest @ ..]) => array
+            .get_mut(*index)
+            .is_some_and(|inner| remove(inner.get_mut(), rest)),
+        _ => false,
+    }
+}
