@@ -1,0 +1,153 @@
+//! `cargo xtask build`: the BPF object, then the agent that carries it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{host_cargo, run as start};
+use crate::setup::{self, Group};
+use crate::toolchain::{self, Toolchain};
+use crate::{elf, project, sources};
+
+/// Arguments of `build`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Arguments {
+    /// Build the agent without optimization; the BPF object is always optimized.
+    #[arg(long)]
+    debug: bool,
+    /// Build only the BPF object.
+    #[arg(long)]
+    bpf: bool,
+}
+
+/// Builds, after setting up if need be.
+///
+/// # Errors
+/// When something is missing that can't be installed, or a build fails.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    setup::ensure(Group::Build)?;
+    bpf_object()?;
+    if !arguments.bpf {
+        agent(!arguments.debug)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the BPF object and writes it, with the hash of its sources beside it, to where the
+/// agent's build script looks for it.
+///
+/// # Errors
+/// When it does not build, or lost its type information on the way.
+pub(crate) fn bpf_object() -> Result<()> {
+    let found = toolchain::look();
+    let toolchain = found
+        .toolchain()
+        .context("no BPF toolchain; run `cargo xtask setup build`")?;
+    let root = project::root();
+    let object = project::bpf_object()?;
+    // Before the compiler reads them: an edit in between makes the object old, not wrongly new.
+    let hash = sources::hash(&root).context("the sources of the BPF object")?;
+    let target = object.parent().context("no directory for the object")?;
+    compile(&toolchain, target)?;
+    let built = target.join("bpfel-unknown-none/release/portcullis-bpf");
+    finish(&toolchain, &built, &object)?;
+    let stamp = object.with_extension("stamp");
+    std::fs::write(&stamp, format!("{hash}\n"))
+        .with_context(|| format!("{}: cannot be written", stamp.display()))?;
+    let size = std::fs::metadata(&object)?.len();
+    eprintln!(
+        "built {} ({size} bytes, {})",
+        object.display(),
+        toolchain.compiler.version
+    );
+    Ok(())
+}
+
+fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
+    let root = project::root();
+    let arch = match std::env::consts::ARCH {
+        arch if arch.starts_with("riscv64") => "riscv64",
+        arch => arch,
+    };
+    let mut flags = vec![
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=2".to_owned(),
+        format!("-Clinker={}", toolchain.linker.display()),
+        "-Clink-arg=--btf".to_owned(),
+        // The same object from any directory of any machine; where several fit, the last counts.
+        format!(
+            "--remap-path-prefix={}/lib/rustlib/src=.",
+            toolchain.compiler.sysroot.display()
+        ),
+        format!("--remap-path-prefix={}=.", root.display()),
+    ];
+    for registry in registries() {
+        flags.push(format!("--remap-path-prefix={}=crates", registry.display()));
+    }
+    let mut cargo = toolchain.compiler.cargo();
+    cargo
+        .current_dir(&root)
+        .args(["build", "--locked", "--package", "agent-ebpf", "--release"])
+        .args([
+            "--target",
+            "bpfel-unknown-none",
+            "-Z",
+            "build-std=core",
+            "--target-dir",
+        ])
+        .arg(target)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    start(&mut cargo).context("the BPF object")
+}
+
+/// Where cargo keeps the sources of dependencies, one directory per registry.
+fn registries() -> Vec<PathBuf> {
+    let sources = toolchain::cargo_home().map(|home| home.join("registry").join("src"));
+    let entries = sources.and_then(|sources| std::fs::read_dir(sources).ok());
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Takes out DWARF, which only grows the binary, and keeps BTF, which the kernel wants.
+fn finish(toolchain: &Toolchain, built: &Path, object: &Path) -> Result<()> {
+    let fresh = object.with_extension("o.new");
+    match &toolchain.objcopy {
+        Some(objcopy) => start(
+            std::process::Command::new(objcopy)
+                .arg("--strip-debug")
+                .arg(built)
+                .arg(&fresh),
+        )?,
+        None => {
+            eprintln!("no llvm-objcopy: the object keeps its debug information");
+            std::fs::copy(built, &fresh).with_context(|| format!("{}", built.display()))?;
+        }
+    }
+    let sections = elf::section_names(&fresh)?;
+    for needed in [".BTF", ".BTF.ext"] {
+        if !sections.iter().any(|section| section == needed) {
+            bail!(
+                "{}: no section {needed}; has the linker lost --btf?",
+                built.display()
+            );
+        }
+    }
+    std::fs::rename(&fresh, object).with_context(|| format!("{}", object.display()))
+}
+
+fn agent(release: bool) -> Result<()> {
+    let mut cargo = host_cargo();
+    cargo.args(["build", "--locked", "--package", "portcullis"]);
+    if release {
+        cargo.arg("--release");
+    }
+    start(&mut cargo).context("the agent")?;
+    let binary = project::agent_binary(if release { "release" } else { "debug" })?;
+    println!("{}", binary.display());
+    Ok(())
+}

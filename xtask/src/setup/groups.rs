@@ -1,0 +1,117 @@
+//! What each command needs beside the BPF toolchain: Debian's package and the file that proves it.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::process::find;
+
+/// A set of things that one command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// The BPF toolchain and a C linker.
+    Build,
+    /// The throw-away hosts of the demonstration.
+    Demo,
+    /// The tests that need root.
+    Test,
+    /// The rivals of the benchmarks.
+    Bench,
+    /// Other kernels under qemu.
+    Kernels,
+}
+
+/// What shows that a package is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proof {
+    /// A program in PATH or in a directory of system programs.
+    Program(&'static str),
+    /// A file.
+    File(&'static str),
+}
+
+/// One thing that is needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// Debian's package.
+    pub(crate) package: &'static str,
+    /// What shows that it is there, whoever installed it.
+    pub(crate) proof: Proof,
+}
+
+impl Need {
+    /// Whether it is there.
+    pub(crate) fn is_met(&self) -> bool {
+        match self.proof {
+            Proof::Program(name) => find(name).is_some(),
+            Proof::File(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+const fn program(package: &'static str, name: &'static str) -> Need {
+    Need {
+        package,
+        proof: Proof::Program(name),
+    }
+}
+
+const BUILD: &[Need] = &[
+    program("gcc", "cc"),
+    // bpf-linker links with LLVM, which is C++.
+    program("g++", "c++"),
+    Need {
+        package: "libc6-dev",
+        proof: Proof::File("/usr/include/stdio.h"),
+    },
+];
+
+/// Hosts in namespaces, a journal of their own, clients and servers.
+const HOSTS: &[Need] = &[
+    program("iproute2", "ip"),
+    program("systemd", "journalctl"),
+    program("curl", "curl"),
+    program("socat", "socat"),
+    program("iputils-ping", "ping"),
+];
+
+const TEST: &[Need] = &[
+    program("nftables", "nft"),
+    program("bpftool", "bpftool"),
+    program("nmap", "nmap"),
+    program("hping3", "hping3"),
+    program("dnsmasq-base", "dnsmasq"),
+    program("bind9-dnsutils", "dig"),
+];
+
+const BENCH: &[Need] = &[
+    program("iproute2", "ip"),
+    program("xdp-tools", "xdp-filter"),
+    program("bpftool", "bpftool"),
+    program("nftables", "nft"),
+    program("iperf3", "iperf3"),
+];
+
+const KERNELS: &[Need] = &[
+    program("qemu-system-x86", "qemu-system-x86_64"),
+    program("dpkg", "dpkg-deb"),
+    program("kmod", "depmod"),
+];
+
+impl Group {
+    /// What the group holds; the groups that build hold the build group's needs, too.
+    pub(crate) fn needs(self) -> Vec<Need> {
+        let own: &[&[Need]] = match self {
+            Self::Build => &[],
+            Self::Demo => &[HOSTS],
+            Self::Test => &[HOSTS, TEST],
+            Self::Bench => &[BENCH],
+            Self::Kernels => &[KERNELS],
+        };
+        BUILD
+            .iter()
+            .chain(own.iter().copied().flatten())
+            .copied()
+            .collect()
+    }
+}

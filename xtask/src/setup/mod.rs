@@ -1,0 +1,139 @@
+//! `cargo xtask setup`: looks at what is there, says what is missing, installs it.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum as _;
+
+use crate::process::{self, find, is_root, output, shown};
+use crate::toolchain;
+
+pub(crate) mod groups;
+mod plan;
+
+pub(crate) use groups::Group;
+use plan::{Plan, Step};
+
+/// Arguments of `setup`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Install without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Only say what would be done.
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// What to set up for; everything if unsaid.
+    #[arg(value_enum)]
+    groups: Vec<Group>,
+}
+
+/// Sets up for all groups, or those named.
+///
+/// # Errors
+/// When something cannot be installed; the message says what to type.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let groups = if arguments.groups.is_empty() {
+        Group::value_variants()
+    } else {
+        &arguments.groups
+    };
+    let plan = Plan::of_this_machine(groups);
+    if plan.is_done() {
+        println!("all there: {}", describe()?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    announce(&plan);
+    if arguments.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.yes && std::io::stdin().is_terminal() && !plan.is_refused() && !confirmed()? {
+        println!("nothing was done");
+        return Ok(ExitCode::FAILURE);
+    }
+    carry_out(plan, groups)?;
+    println!("all there: {}", describe()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sets up for another command: unasked, silent where all is there.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn ensure(group: Group) -> Result<()> {
+    let plan = Plan::of_this_machine(&[group]);
+    if plan.is_done() {
+        return Ok(());
+    }
+    announce(&plan);
+    carry_out(plan, &[group])
+}
+
+fn announce(plan: &Plan) {
+    for missing in &plan.missing {
+        eprintln!("missing: {missing}");
+    }
+    if !plan.is_refused() {
+        eprintln!("about to run:");
+        for step in &plan.steps {
+            eprintln!("    {}", shown(&step.command()));
+        }
+    }
+}
+
+fn confirmed() -> Result<bool> {
+    eprint!("go ahead? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn carry_out(plan: Plan, groups: &[Group]) -> Result<()> {
+    if let Some(why) = &plan.refused {
+        bail!(
+            "{why}; run these yourself, then start again:\n{}",
+            typed(&plan.steps)
+        );
+    }
+    for step in &plan.steps {
+        process::run(&mut step.command())?;
+    }
+    // What was installed is looked at, not assumed. A linker may be due only now, when the
+    // compiler that it has to fit is there.
+    let rest = Plan::of_this_machine(groups);
+    if rest.is_done() {
+        return Ok(());
+    }
+    bail!(
+        "still missing after all steps succeeded: {}; what remains to be run:\n{}",
+        rest.missing.join(", "),
+        typed(&rest.steps)
+    );
+}
+
+fn typed(steps: &[Step]) -> String {
+    let line = |step: &Step| {
+        let sudo = if step.needs_root() && !is_root() {
+            "sudo "
+        } else {
+            ""
+        };
+        format!("    {sudo}{}", shown(&step.command()))
+    };
+    steps.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn describe() -> Result<String> {
+    let Some(toolchain) = toolchain::look().toolchain() else {
+        bail!("no BPF toolchain although nothing is missing");
+    };
+    let linker = output(Command::new(&toolchain.linker).arg("--version"))?;
+    Ok(format!("{}, {}", toolchain.compiler.version, linker.trim()))
+}
+
+/// Whether this machine installs by Debian's means.
+fn is_debian() -> bool {
+    find("apt-get").is_some() && find("dpkg").is_some()
+}
