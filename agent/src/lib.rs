@@ -1,4 +1,7 @@
 //! The agent behind the `portcullis` binary: a library so that tests can reach every part.
 
+pub mod compile;
 pub mod diagnose;
+pub mod facts;
 pub mod policy;
+pub mod rule;

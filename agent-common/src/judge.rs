@@ -1,0 +1,191 @@
+//! From a frame to a verdict: the long way, which judges every frame. The programs take [`crate::parse::plain_v4`] first.
+
+use crate::decide;
+use crate::event::{Direction, Summary};
+use crate::frame::Frame;
+use crate::icmp::{self, Host};
+use crate::lookup::Lookup;
+use crate::net::{EtherType, IpProto, V4};
+use crate::packet::{Network, Segment};
+use crate::parse;
+use crate::tables::{Head, Plane, facts, other};
+use crate::verdict::{Reason, Verdict};
+
+/// The decision over a frame. `summary` is filled as far as the headers were read.
+#[inline(always)]
+pub fn frame<F: Frame + ?Sized, W: Lookup>(
+    direction: Direction,
+    frame: &F,
+    world: &W,
+    summary: &mut Summary,
+) -> Verdict {
+    summary.length = frame.length();
+    let (ether_type, to_group) = match parse::link(frame) {
+        Ok(link) => link,
+        Err(reason) => return Verdict::deny(reason),
+    };
+    summary.ether_type = ether_type.0;
+    if frame.has_stripped_tag() || ether_type.is_tag() {
+        return Verdict::deny(Reason::Vlan);
+    }
+    match ether_type {
+        EtherType::IPV4 => match parse::ipv4(frame, to_group) {
+            Ok(packet) => network(direction, frame, world, &packet, summary),
+            Err((reason, packet)) => refused(packet, reason, summary),
+        },
+        EtherType::IPV6 => match parse::ipv6(frame, to_group) {
+            Ok(packet) => network(direction, frame, world, &packet, summary),
+            Err((reason, packet)) => refused(packet, reason, summary),
+        },
+        link if link.is_link() => Verdict::pass(Reason::Link),
+        _ => Verdict::deny(Reason::NonIp),
+    }
+}
+
+#[inline(always)]
+fn refused<A: Host>(packet: Option<Network<A>>, reason: Reason, summary: &mut Summary) -> Verdict {
+    if let Some(packet) = packet {
+        summary.set_addresses(packet.source, packet.destination);
+        summary.protocol = packet.protocol.0;
+    }
+    Verdict::deny(reason)
+}
+
+/// The decision over an IP packet. Out of line in the programs, once for each family.
+#[inline(never)]
+fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
+    direction: Direction,
+    frame: &F,
+    world: &W,
+    packet: &Network<A>,
+    summary: &mut Summary,
+) -> Verdict {
+    summary.set_addresses(packet.source, packet.destination);
+    summary.protocol = packet.protocol.0;
+    if world.head().flags & Head::FORWARDS != 0 {
+        match is_forwarded(direction, world, packet) {
+            Some(false) => {}
+            Some(true) => return Verdict::pass(Reason::Forwarded),
+            None => return decide::INTERNAL,
+        }
+    }
+    let read = match packet.protocol {
+        IpProto::TCP => parse::tcp(frame, packet),
+        IpProto::UDP => parse::udp(frame, packet),
+        protocol if protocol == A::ICMP => {
+            let head = match parse::icmp(frame, packet) {
+                Ok(head) => head,
+                Err(reason) => return Verdict::deny(reason),
+            };
+            summary.source_port = u16::from(head.kind) << 8 | u16::from(head.code);
+            summary.destination_port = head.identifier;
+            let quoted = || parse::quoted(frame, packet);
+            return match direction {
+                Direction::Ingress => icmp::ingress(world, packet, head, quoted),
+                Direction::Egress => icmp::egress(world, packet, head, quoted),
+            };
+        }
+        protocol => return protocol_alone(direction, world, packet, protocol),
+    };
+    match read {
+        Ok(segment) => {
+            describe(&segment, summary);
+            if packet.to_group {
+                group(direction, world, &segment)
+            } else {
+                transport(direction, world, &segment)
+            }
+        }
+        Err(reason) => Verdict::deny(reason),
+    }
+}
+
+/// Notes ports and flags in the summary.
+#[inline(always)]
+pub fn describe<A: Host>(segment: &Segment<A>, summary: &mut Summary) {
+    summary.source_port = segment.source_port;
+    summary.destination_port = segment.destination_port;
+    summary.tcp_flags = segment.flags;
+}
+
+/// The summary of a plain IPv4 segment, made only where there is something to report.
+#[inline(always)]
+pub fn summary_v4(segment: &Segment<V4>, length: u32) -> Summary {
+    let mut summary = Summary {
+        ether_type: EtherType::IPV4.0,
+        protocol: segment.protocol.0,
+        length,
+        ..Summary::default()
+    };
+    summary.set_addresses(segment.source, segment.destination);
+    describe(segment, &mut summary);
+    summary
+}
+
+#[inline(always)]
+fn transport<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segment<A>) -> Verdict {
+    match direction {
+        Direction::Ingress => decide::ingress(world, segment),
+        Direction::Egress => decide::egress(world, segment),
+    }
+}
+
+/// To a multicast or broadcast destination: DHCP's exchange, or what an open default passes. TCP has no groups (RFC 9293 §3.9.2.3).
+#[inline(always)]
+fn group<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segment<A>) -> Verdict {
+    if segment.is_tcp() {
+        return Verdict::deny(Reason::Group);
+    }
+    let (others, ports, peer) = match direction {
+        Direction::Ingress => (Plane::IngressOther, Plane::IngressUdp, segment.source),
+        Direction::Egress => (Plane::EgressOther, Plane::EgressUdp, segment.destination),
+    };
+    if let Some(verdict) = decide::dhcp(world, segment, others, peer) {
+        return verdict;
+    }
+    let Some(cell) = decide::cell_for(world, ports, segment.destination_port, peer) else {
+        return decide::INTERNAL;
+    };
+    let verdict = decide::verdict_of(cell);
+    // A rule means unicast; an open or audited default means everything.
+    if cell.is_default() || verdict.reason_id() == Reason::Block as u8 {
+        verdict
+    } else {
+        Verdict::deny(Reason::Group)
+    }
+}
+
+/// A protocol without ports: IGMP, ESP, VRRP and the like, by its number.
+#[inline(always)]
+fn protocol_alone<A: Host, W: Lookup>(
+    direction: Direction,
+    world: &W,
+    packet: &Network<A>,
+    protocol: IpProto,
+) -> Verdict {
+    let (plane, peer) = match direction {
+        Direction::Ingress => (Plane::IngressOther, packet.source),
+        Direction::Egress => (Plane::EgressOther, packet.destination),
+    };
+    match decide::cell_for(world, plane, other::protocol(protocol.0), peer) {
+        Some(cell) => decide::verdict_of(cell),
+        None => decide::INTERNAL,
+    }
+}
+
+/// Whether a packet is on its way through this host: not for an own address, a broadcast or a group; or not from an own address.
+#[inline(always)]
+fn is_forwarded<A: Host, W: Lookup>(
+    direction: Direction,
+    world: &W,
+    packet: &Network<A>,
+) -> Option<bool> {
+    let own = match direction {
+        Direction::Ingress if packet.to_group => return Some(false),
+        Direction::Ingress => packet.destination,
+        Direction::Egress if packet.source.is_unspecified() => return Some(false),
+        Direction::Egress => packet.source,
+    };
+    let known = world.facts(own.class(world)?)?;
+    Some(known & (facts::OWN | facts::BROADCAST) == 0)
+}

@@ -1,0 +1,68 @@
+//! Proof at compile time that both sides see the same bytes, and that no padding can leak kernel memory or break a map key.
+
+use core::mem::{align_of, offset_of, size_of};
+
+use crate::event::{DenyEvent, Summary};
+use crate::flow::{FlowEntry, FlowKey, FlowRecord};
+use crate::tables::{Balance, Budget, Head, RuleCounter, Timeouts};
+use crate::trie::V6Node;
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "portcullis lays its words out for little-endian machines; a big-endian one is not supported"
+);
+
+macro_rules! layout {
+    ($type:ty, size $size:literal, align $align:literal, { $($field:ident: $offset:literal),* $(,)? }) => {
+        const _: () = {
+            assert!(size_of::<$type>() == $size);
+            assert!(align_of::<$type>() == $align);
+            $(assert!(offset_of!($type, $field) == $offset);)*
+        };
+    };
+}
+
+layout!(FlowKey, size 40, align 8, { peer: 0, local: 16, peer_port: 32, local_port: 34, protocol: 36, reserved: 37 });
+layout!(FlowEntry, size 32, align 4, { last: 0, generation: 4 });
+layout!(FlowRecord, size 32, align 4, { last: 0, generation: 4, word: 8, reserved: 12 });
+layout!(V6Node, size 48, align 8, { key: 0, mask: 16, half: 32, shift: 36, miss: 40, reserved: 44 });
+layout!(Timeouts, size 24, align 4, { tcp_new: 0, tcp_established: 4, tcp_closing: 8, udp: 12, echo: 16, asked: 20 });
+layout!(Budget, size 8, align 4, { refill: 0, burst: 4 });
+layout!(Head, size 96, align 4, {
+    generation: 0, flags: 4, peer_classes: 8, any_from: 12, facts_row: 16, v6_root: 20, timeouts: 24, budget_all: 48, budget_peer: 64,
+    reserved: 80,
+});
+layout!(RuleCounter, size 32, align 8, { passed: 0, audited: 8, near: 16, last: 24 });
+layout!(Balance, size 48, align 8, {
+    reported: 0, suppressed: 8, lost: 16, audit_reported: 24, audit_suppressed: 32, audit_lost: 40,
+});
+layout!(Summary, size 48, align 8, {
+    source: 0, destination: 16, source_port: 32, destination_port: 34, ether_type: 36, protocol: 38, tcp_flags: 39, family: 40,
+    reserved: 41, length: 44,
+});
+layout!(DenyEvent, size 80, align 8, {
+    packet: 0, verdict: 48, generation: 52, interface: 56, tick: 60, uid: 64, bank: 68, direction: 69, hook: 70, reserved: 71, cgroup: 72,
+});
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::*;
+    use crate::tables::Cell;
+
+    macro_rules! pod {
+        ($($type:ty),*) => { $(
+            // SAFETY: repr(C) or repr(transparent) of integers and arrays of them; the assertions above leave no room for padding.
+            unsafe impl aya::Pod for $type {}
+        )* };
+    }
+    pod!(
+        FlowKey,
+        FlowRecord,
+        V6Node,
+        Head,
+        RuleCounter,
+        Balance,
+        DenyEvent,
+        Cell
+    );
+}

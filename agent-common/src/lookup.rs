@@ -1,0 +1,60 @@
+//! What the decision asks of the world: tables, flows, time. The BPF programs answer from maps, user space from memory.
+
+use core::ops::Deref;
+
+use crate::flow::{Began, FlowEntry, FlowKey, FlowTable};
+use crate::tables::{Cell, Head, Plane};
+use crate::trie::Trie;
+
+/// The bank in force, the flow tables, and the clock.
+///
+/// `None` from a table means that it could not be read, which never happens with tables that the compiler made; the packet is denied.
+pub trait Lookup: Trie {
+    /// A flow's entry, shared with other CPUs.
+    type Flow: Deref<Target = FlowEntry>;
+
+    /// The bank's head.
+    fn head(&self) -> &Head;
+    /// The class of a port.
+    fn port_class(&self, plane: Plane, port: u16) -> Option<u16>;
+    /// The cell at an index.
+    fn cell_at(&self, index: u32) -> Option<Cell>;
+
+    /// Now, in ticks.
+    fn now(&self) -> u32;
+
+    /// When this local port last began or continued something: a stamp.
+    fn began(&self, table: Began, local_port: u16) -> u32;
+    /// Stamps it.
+    fn set_began(&self, table: Began, local_port: u16, stamp: u32);
+    /// When a question in this slot was last let in: a stamp.
+    fn asked(&self, slot: u16) -> u32;
+    /// Stamps it.
+    fn set_asked(&self, slot: u16, stamp: u32);
+
+    /// The entry of a flow.
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Flow>;
+    /// Enters a flow, over an entry that is there. False where the table is full.
+    fn insert(&self, table: FlowTable, key: &FlowKey, entry: &FlowEntry) -> bool;
+    /// Removes a flow.
+    fn remove(&self, table: FlowTable, key: &FlowKey);
+
+    /// The cell of a port class for a peer class.
+    #[inline(always)]
+    fn cell(&self, port_class: u16, peer_class: u16) -> Option<Cell> {
+        self.cell_at(u32::from(port_class) * self.head().peer_classes + u32::from(peer_class))
+    }
+
+    /// Whether this port class asks who the peer is.
+    #[inline(always)]
+    fn asks_peer(&self, port_class: u16) -> bool {
+        u32::from(port_class) < self.head().any_from
+    }
+
+    /// What is known of a peer class: [`crate::tables::facts`].
+    #[inline(always)]
+    fn facts(&self, peer_class: u16) -> Option<u32> {
+        self.cell_at(self.head().facts_row * self.head().peer_classes + u32::from(peer_class))
+            .map(|cell| cell.0)
+    }
+}

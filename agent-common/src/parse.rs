@@ -1,0 +1,324 @@
+//! From octets to [`crate::packet`] types: lengths, versions, byte order. One function for the programs and for user space.
+
+use crate::frame::{Frame, Header};
+use crate::net::{Address, EtherType, IpProto, V4, V6};
+use crate::packet::{Network, Quoted, Segment};
+use crate::verdict::Reason;
+
+macro_rules! headers {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        #[repr(C, packed)]
+        pub(crate) struct $name { $($field: $type),* }
+        // SAFETY: packed integers and arrays of them.
+        unsafe impl Header for $name {}
+    )* };
+}
+
+headers! {
+    /// IEEE 802.3.
+    Ethernet { destination: [u8; 6], source: [u8; 6], ether_type: u16 }
+    /// RFC 791, without options.
+    Ipv4 {
+        version_length: u8, service: u8, total_length: u16, identification: u16, fragment: u16, ttl: u8, protocol: u8, checksum: u16,
+        source: u32, destination: u32,
+    }
+    /// RFC 8200.
+    Ipv6 {
+        version_class_flow: u32, payload_length: u16, next: u8, hop_limit: u8, source: [u64; 2], destination: [u64; 2],
+    }
+    /// The shortest hop-by-hop header: eight octets, six of them options.
+    HopByHop { next: u8, length: u8, options: [u8; 6] }
+    /// RFC 9293, without options.
+    Tcp { source: u16, destination: u16, sequence: u32, acknowledgement: u32, offset: u8, flags: u8, window: u16, checksum: u16, urgent: u16 }
+    /// RFC 768.
+    Udp { source: u16, destination: u16, length: u16, checksum: u16 }
+    /// RFC 792 and RFC 4443: the first eight octets.
+    Icmp { kind: u8, code: u8, checksum: u16, identifier: u16, sequence: u16 }
+    /// The first four octets of a transport that an ICMP error quotes.
+    Ports { source: u16, destination: u16 }
+    /// The octets of a quoted echo after its first four: the identifier.
+    Identifier { identifier: u16 }
+}
+
+/// Octets of an Ethernet header.
+pub(crate) const ETHERNET: u32 = size_of::<Ethernet>() as u32;
+
+impl Ethernet {
+    #[inline(always)]
+    fn to_group(self) -> bool {
+        self.destination[0] & 1 == 1
+    }
+    #[inline(always)]
+    fn ether_type(self) -> EtherType {
+        EtherType(u16::from_be(self.ether_type))
+    }
+}
+
+/// Type and first field of an ICMP header.
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpHead {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// The identifier, where it is an echo.
+    pub identifier: u16,
+}
+
+/// The first branch: untagged IPv4 without options to one host, no fragment, TCP or UDP. `None` sends the frame the long way, which judges
+/// everything, this too; so nothing is decided here.
+#[inline(always)]
+pub fn plain_v4<F: Frame + ?Sized>(frame: &F) -> Option<Segment<V4>> {
+    let ethernet = frame.load::<Ethernet>(0)?;
+    if ethernet.ether_type() != EtherType::IPV4 || ethernet.to_group() || frame.has_stripped_tag() {
+        return None;
+    }
+    let ip = frame.load::<Ipv4>(ETHERNET)?;
+    if ip.version_length != 0x45 || ip.fragment & MORE_OR_OFFSET.to_be() != 0 {
+        return None;
+    }
+    let (source, destination) = (
+        V4(u32::from_be(ip.source)),
+        V4(u32::from_be(ip.destination)),
+    );
+    if destination.0 >= 0xe000_0000 {
+        return None;
+    }
+    let protocol = IpProto(ip.protocol);
+    let total = u32::from(u16::from_be(ip.total_length));
+    let (source_port, destination_port, flags) = if protocol == IpProto::TCP {
+        let tcp = frame.load::<Tcp>(ETHERNET + 20)?;
+        if total < 40 || tcp.offset >> 4 < 5 {
+            return None;
+        }
+        (tcp.source, tcp.destination, tcp.flags)
+    } else if protocol == IpProto::UDP {
+        let udp = frame.load::<Udp>(ETHERNET + 20)?;
+        if total < 28 {
+            return None;
+        }
+        (udp.source, udp.destination, 0)
+    } else {
+        return None;
+    };
+    Some(Segment {
+        source,
+        destination,
+        protocol,
+        source_port: u16::from_be(source_port),
+        destination_port: u16::from_be(destination_port),
+        flags,
+    })
+}
+
+const MORE_OR_OFFSET: u16 = 0x3fff;
+
+/// The EtherType of a frame and whether it was sent to a link-layer group.
+#[inline(always)]
+pub(crate) fn link<F: Frame + ?Sized>(frame: &F) -> Result<(EtherType, bool), Reason> {
+    let ethernet = frame.load::<Ethernet>(0).ok_or(Reason::Unreadable)?;
+    Ok((ethernet.ether_type(), ethernet.to_group()))
+}
+
+/// The IPv4 header after the Ethernet header.
+#[inline(always)]
+pub(crate) fn ipv4<F: Frame + ?Sized>(
+    frame: &F,
+    link_group: bool,
+) -> Result<Network<V4>, (Reason, Option<Network<V4>>)> {
+    let ip = frame
+        .load::<Ipv4>(ETHERNET)
+        .ok_or((Reason::Unreadable, None))?;
+    let header = u32::from(ip.version_length & 15) * 4;
+    let total = u32::from(u16::from_be(ip.total_length));
+    let destination = V4(u32::from_be(ip.destination));
+    let network = Network {
+        source: V4(u32::from_be(ip.source)),
+        destination,
+        protocol: IpProto(ip.protocol),
+        hop_limit: ip.ttl,
+        router_alert: false,
+        to_group: link_group || destination.is_group(),
+        payload: ETHERNET + header,
+        payload_length: total.wrapping_sub(header),
+    };
+    if ip.version_length >> 4 != 4 || header < 20 || total < header {
+        return Err((Reason::Header, None));
+    }
+    if ip.fragment & MORE_OR_OFFSET.to_be() != 0 {
+        return Err((Reason::Fragment, Some(network)));
+    }
+    Ok(network)
+}
+
+/// The IPv6 header after the Ethernet header, and the one extension header that is accepted: hop-by-hop with a router alert (RFC 2711).
+#[inline(always)]
+pub(crate) fn ipv6<F: Frame + ?Sized>(
+    frame: &F,
+    link_group: bool,
+) -> Result<Network<V6>, (Reason, Option<Network<V6>>)> {
+    let ip = frame
+        .load::<Ipv6>(ETHERNET)
+        .ok_or((Reason::Unreadable, None))?;
+    let (source, destination) = (ip.source, ip.destination);
+    let destination = V6(u64::from_be(destination[0]), u64::from_be(destination[1]));
+    let mut network = Network {
+        source: V6(u64::from_be(source[0]), u64::from_be(source[1])),
+        destination,
+        protocol: IpProto(ip.next),
+        hop_limit: ip.hop_limit,
+        router_alert: false,
+        to_group: link_group || destination.is_group(),
+        payload: ETHERNET + 40,
+        payload_length: u32::from(u16::from_be(ip.payload_length)),
+    };
+    if u32::from_be(ip.version_class_flow) >> 28 != 6 {
+        return Err((Reason::Header, None));
+    }
+    if network.protocol == IpProto::HOP_BY_HOP {
+        let options = frame
+            .load::<HopByHop>(ETHERNET + 40)
+            .ok_or((Reason::Unreadable, Some(network)))?;
+        let alert = matches!(options.options, [5, 2, ..] | [1, 0, 5, 2, ..]);
+        if options.length != 0 || !alert || network.payload_length < 8 {
+            return Err((Reason::Extension, Some(network)));
+        }
+        network.router_alert = true;
+        network.protocol = IpProto(options.next);
+        network.payload += 8;
+        network.payload_length -= 8;
+    }
+    if network.protocol == IpProto::FRAGMENT {
+        return Err((Reason::Fragment, Some(network)));
+    }
+    // NO_NEXT is left to the rules: it is a protocol number like any other.
+    if network.protocol.is_extension()
+        || (network.router_alert && network.protocol != IpProto::ICMPV6)
+    {
+        return Err((Reason::Extension, Some(network)));
+    }
+    Ok(network)
+}
+
+/// Ports and flags of a TCP segment. The data offset must reach the end of the header.
+#[inline(always)]
+pub(crate) fn tcp<F: Frame + ?Sized, A: Address>(
+    frame: &F,
+    network: &Network<A>,
+) -> Result<Segment<A>, Reason> {
+    if network.payload_length < 20 {
+        return Err(Reason::Header);
+    }
+    let tcp = frame
+        .load::<Tcp>(network.payload)
+        .ok_or(Reason::Unreadable)?;
+    if tcp.offset >> 4 < 5 {
+        return Err(Reason::Header);
+    }
+    Ok(network.segment(
+        u16::from_be(tcp.source),
+        u16::from_be(tcp.destination),
+        tcp.flags,
+    ))
+}
+
+/// Ports of a UDP datagram.
+#[inline(always)]
+pub(crate) fn udp<F: Frame + ?Sized, A: Address>(
+    frame: &F,
+    network: &Network<A>,
+) -> Result<Segment<A>, Reason> {
+    if network.payload_length < 8 {
+        return Err(Reason::Header);
+    }
+    let udp = frame
+        .load::<Udp>(network.payload)
+        .ok_or(Reason::Unreadable)?;
+    Ok(network.segment(u16::from_be(udp.source), u16::from_be(udp.destination), 0))
+}
+
+/// Type, code and identifier of an ICMP or ICMPv6 message.
+#[inline(always)]
+pub(crate) fn icmp<F: Frame + ?Sized, A: Address>(
+    frame: &F,
+    network: &Network<A>,
+) -> Result<IcmpHead, Reason> {
+    if network.payload_length < 8 {
+        return Err(Reason::Header);
+    }
+    let icmp = frame
+        .load::<Icmp>(network.payload)
+        .ok_or(Reason::Unreadable)?;
+    Ok(IcmpHead {
+        kind: icmp.kind,
+        code: icmp.code,
+        identifier: u16::from_be(icmp.identifier),
+    })
+}
+
+/// An address whose family's packets an ICMP error can quote.
+pub trait Quotable: Address {
+    /// The quoted IP header at `at`: addresses, protocol, where its transport begins. `None` where it is no whole packet of this family.
+    fn quoted_header<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<(Self, Self, IpProto, u32)>;
+}
+
+impl Quotable for V4 {
+    #[inline(always)]
+    fn quoted_header<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<(Self, Self, IpProto, u32)> {
+        let ip = frame.load::<Ipv4>(at)?;
+        let header = u32::from(ip.version_length & 15) * 4;
+        // A later fragment has no ports to quote.
+        if ip.version_length >> 4 != 4 || header < 20 || ip.fragment & 0x1fff_u16.to_be() != 0 {
+            return None;
+        }
+        Some((
+            V4(u32::from_be(ip.source)),
+            V4(u32::from_be(ip.destination)),
+            IpProto(ip.protocol),
+            at + header,
+        ))
+    }
+}
+
+impl Quotable for V6 {
+    #[inline(always)]
+    fn quoted_header<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<(Self, Self, IpProto, u32)> {
+        let ip = frame.load::<Ipv6>(at)?;
+        let (source, destination) = (ip.source, ip.destination);
+        if u32::from_be(ip.version_class_flow) >> 28 != 6 {
+            return None;
+        }
+        Some((
+            V6(u64::from_be(source[0]), u64::from_be(source[1])),
+            V6(u64::from_be(destination[0]), u64::from_be(destination[1])),
+            IpProto(ip.next),
+            at + 40,
+        ))
+    }
+}
+
+/// The packet that an ICMP error quotes, eight octets after the error's own header begins.
+#[inline(always)]
+pub(crate) fn quoted<F: Frame + ?Sized, A: Quotable>(
+    frame: &F,
+    network: &Network<A>,
+) -> Option<Quoted<A>> {
+    let (source, destination, protocol, at) = A::quoted_header(frame, network.payload + 8)?;
+    let ports = frame.load::<Ports>(at)?;
+    let (mut source_port, mut destination_port) =
+        (u16::from_be(ports.source), u16::from_be(ports.destination));
+    if protocol == A::ICMP {
+        // type and code stand where TCP has its source port
+        source_port >>= 8;
+        destination_port = u16::from_be(frame.load::<Identifier>(at + 4)?.identifier);
+    }
+    Some(Quoted {
+        source,
+        destination,
+        protocol,
+        source_port,
+        destination_port,
+    })
+}

@@ -1,0 +1,427 @@
+//! Keys and values of the maps that hold a compiled policy, and how a word of each is read.
+//!
+//! A policy is a *bank* of tables:
+//!
+//! ```text
+//! port class  = PORT_CLASS[bank][plane][port]            u16
+//! peer class  = trie walk over V4_ROOT, NODES, V6_NODES  u16   (crate::trie)
+//! cell        = CELLS[bank][port class × peer classes + peer class]
+//! ```
+//!
+//! The work is constant whatever the number of rules, ports and prefixes.
+
+/// Version of everything in this crate that both sides read. It names the pin directory: another version never shares a map.
+pub const ABI_VERSION: u32 = 1;
+
+/// Banks that hold a policy: active, fallback, idle.
+pub const POLICY_BANKS: u32 = 3;
+/// The bank of generation 0: passes everything and creates state.
+pub const OPEN_BANK: u32 = 3;
+/// All banks.
+pub const BANKS: u32 = 4;
+
+/// Rule index that names no rule.
+pub const NO_RULE: u16 = u16::MAX;
+
+/// Which table of port classes a packet asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Plane {
+    /// Ingress TCP by destination port.
+    IngressTcp = 0,
+    /// Ingress UDP to a unicast destination by destination port.
+    IngressUdp = 1,
+    /// Ingress, everything without ports: see [`other`].
+    IngressOther = 2,
+    /// Egress TCP by destination port.
+    EgressTcp = 4,
+    /// Egress UDP by destination port.
+    EgressUdp = 5,
+    /// Egress, everything without ports: see [`other`].
+    EgressOther = 6,
+}
+
+/// Planes of a bank, rounded up to a power of two. Plane 3 is kept for ingress UDP to groups.
+pub const PLANES: u32 = 8;
+
+impl Plane {
+    /// All planes in use.
+    pub const ALL: [Plane; 6] = [
+        Plane::IngressTcp,
+        Plane::IngressUdp,
+        Plane::IngressOther,
+        Plane::EgressTcp,
+        Plane::EgressUdp,
+        Plane::EgressOther,
+    ];
+}
+
+/// Index into the planes [`Plane::IngressOther`] and [`Plane::EgressOther`].
+pub mod other {
+    /// An ICMP type.
+    #[inline(always)]
+    pub const fn icmp(kind: u8) -> u16 {
+        kind as u16
+    }
+    /// An ICMPv6 type.
+    #[inline(always)]
+    pub const fn icmpv6(kind: u8) -> u16 {
+        0x100 | kind as u16
+    }
+    /// Another IP protocol, by its number.
+    #[inline(always)]
+    pub const fn protocol(number: u8) -> u16 {
+        0x200 | number as u16
+    }
+    /// A DHCPv4 client and its server: UDP 68 and 67.
+    pub const DHCP4: u16 = 0x300;
+    /// A DHCPv6 client and its server: UDP 546 and 547.
+    pub const DHCP6: u16 = 0x301;
+}
+
+/// One word of the verdict table.
+///
+/// Bits 0-15: rule index (of the rule that decides; for a denial the first active rule with this port, or [`NO_RULE`]).
+/// Bits 16-17: [`CellAction`]. Bit 18: [`Cell::ASK_FIRST`]. Bit 19: [`Cell::DEFAULT`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct Cell(pub u32);
+
+/// What a cell says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum CellAction {
+    /// No rule lets it pass.
+    Deny = 0,
+    /// A rule, or an open default, lets it pass.
+    Allow = 1,
+    /// It passes and is reported.
+    Audit = 2,
+    /// A block list names the peer: final in both directions.
+    Block = 3,
+}
+
+impl Cell {
+    /// An entry of the flow tables is asked before this cell counts as an answer, and decides: set for ports of the ephemeral range
+    /// and where the cell passes by default or audit, because there a local port is not evidence of a service.
+    pub const ASK_FIRST: u32 = 1 << 18;
+    /// The action is the default's or the stage's, not a rule's.
+    pub const DEFAULT: u32 = 1 << 19;
+
+    /// A cell of these parts; `flags` of [`Self::ASK_FIRST`] and [`Self::DEFAULT`].
+    pub const fn new(action: CellAction, rule: u16, flags: u32) -> Self {
+        Self(rule as u32 | (action as u32) << 16 | flags)
+    }
+
+    /// The rule index.
+    #[inline(always)]
+    pub const fn rule(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The action.
+    #[inline(always)]
+    pub const fn action(self) -> CellAction {
+        match self.0 >> 16 & 3 {
+            0 => CellAction::Deny,
+            1 => CellAction::Allow,
+            2 => CellAction::Audit,
+            _ => CellAction::Block,
+        }
+    }
+
+    /// Whether an entry is asked first.
+    #[inline(always)]
+    pub const fn asks_first(self) -> bool {
+        self.0 & Self::ASK_FIRST != 0
+    }
+
+    /// Whether a default or a stage decided.
+    #[inline(always)]
+    pub const fn is_default(self) -> bool {
+        self.0 & Self::DEFAULT != 0
+    }
+
+    /// Whether a packet passes by it.
+    #[inline(always)]
+    pub const fn passes(self) -> bool {
+        matches!(self.action(), CellAction::Allow | CellAction::Audit)
+    }
+}
+
+/// What is known of a peer class itself, kept in the cells' row [`Head::facts_row`].
+pub mod facts {
+    /// An address of this host.
+    pub const OWN: u32 = 1 << 0;
+    /// A subnet broadcast address of this host.
+    pub const BROADCAST: u32 = 1 << 1;
+    /// Under some configured prefix (`any` does not count): an acquaintance, whose denials have a budget of their own.
+    pub const ACQUAINTANCE: u32 = 1 << 2;
+    /// In a prefix that is on a link of this host.
+    pub const ON_LINK: u32 = 1 << 3;
+}
+
+/// Time-outs in ticks of `jiffies64 >> 6`. None is shorter than the kernel conntrack's default (nf_conntrack_proto_*.c).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Timeouts {
+    /// TCP before the handshake is complete: 120 s.
+    pub tcp_new: u32,
+    /// TCP established: 5 days.
+    pub tcp_established: u32,
+    /// TCP after the host sent FIN or RST: 120 s.
+    pub tcp_closing: u32,
+    /// UDP: 180 s.
+    pub udp: u32,
+    /// Echo: 30 s.
+    pub echo: u32,
+    /// How long a UDP question may be answered: 180 s.
+    pub asked: u32,
+}
+
+/// Bits a second's jiffies are shifted by to give a tick.
+pub const TICK_SHIFT: u32 = 6;
+
+impl Timeouts {
+    /// The time-outs on a kernel with `hz` jiffies a second.
+    pub const fn for_hz(hz: u32) -> Self {
+        const fn ticks(seconds: u32, hz: u32) -> u32 {
+            // one more, because a tick that has begun counts as a whole one
+            ((seconds as u64 * hz as u64) >> TICK_SHIFT) as u32 + 1
+        }
+        Self {
+            tcp_new: ticks(120, hz),
+            tcp_established: ticks(432_000, hz),
+            tcp_closing: ticks(120, hz),
+            udp: ticks(180, hz),
+            echo: ticks(30, hz),
+            asked: ticks(180, hz),
+        }
+    }
+}
+
+/// Token buckets for events: one event costs [`Budget::EVENT`] units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Budget {
+    /// Units that come back each tick, for this CPU.
+    pub refill: u32,
+    /// Most units that a bucket holds.
+    pub burst: u32,
+}
+
+impl Budget {
+    /// Units that one event costs.
+    pub const EVENT: u32 = 4096;
+}
+
+/// The head of a bank: everything of a policy that is one number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Head {
+    /// The generation of this policy; 0 is the open bank's.
+    pub generation: u32,
+    /// [`Head::FORWARDS`], [`Head::OPEN`].
+    pub flags: u32,
+    /// Columns of the cells: the number of peer classes.
+    pub peer_classes: u32,
+    /// Port classes from this one on admit, or deny, every peer alike: no peer look-up.
+    pub any_from: u32,
+    /// Row of the cells that holds [`facts`].
+    pub facts_row: u32,
+    /// First slot of the IPv6 trie: a class, or a node with [`crate::trie::NODE`].
+    pub v6_root: u32,
+    /// Time-outs of the flow tables.
+    pub timeouts: Timeouts,
+    /// Events in all: strangers, acquaintances.
+    pub budget_all: [Budget; 2],
+    /// Events per peer: strangers, acquaintances.
+    pub budget_peer: [Budget; 2],
+    /// Zero.
+    pub reserved: [u32; 4],
+}
+
+impl Head {
+    /// This host forwards: a packet that is not for an own address is on its way elsewhere.
+    pub const FORWARDS: u32 = 1 << 0;
+    /// Generation 0: whatever is decided, the packet passes.
+    pub const OPEN: u32 = 1 << 1;
+}
+
+/// Cells of one map value.
+pub const CELL_BLOCK: u32 = 1024;
+
+/// Counters of one rule, per CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct RuleCounter {
+    /// Packets that the rule let pass.
+    pub passed: u64,
+    /// Packets that passed by audit where this rule was the nearest.
+    pub audited: u64,
+    /// Denied packets to which this rule was the nearest.
+    pub near: u64,
+    /// Tick of the last of them.
+    pub last: u64,
+}
+
+/// What became of every denied and audited packet, per CPU. Each packet increments exactly one: `denied` is the sum of the first three,
+/// `audited` of the last three, and neither is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Balance {
+    /// Denied, and in the ring buffer.
+    pub reported: u64,
+    /// Denied, and over its budget.
+    pub suppressed: u64,
+    /// Denied, and the ring buffer was full.
+    pub lost: u64,
+    /// Audited, and in the ring buffer.
+    pub audit_reported: u64,
+    /// Audited, and over its budget or of a flow that was reported.
+    pub audit_suppressed: u64,
+    /// Audited, and the ring buffer was full.
+    pub audit_lost: u64,
+}
+
+/// Slots of the counters by reason: direction × reason number.
+pub const REASON_SLOTS: u32 = 128;
+
+/// The slot of a reason in the counters by reason.
+#[inline(always)]
+pub const fn reason_slot(direction: crate::event::Direction, reason: u8) -> u32 {
+    ((direction as u32) << 6 | (reason & 63) as u32) & (REASON_SLOTS - 1)
+}
+
+/// The switch: one word that says which bank is in force, read once per packet and written by one store.
+///
+/// Bits 0-1 active bank, 2-3 fallback bank, 4 pause, 6-31 low bits of the generation, 32-63 deadline (tick; 0: none).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct Switch(pub u64);
+
+impl Switch {
+    const PAUSE: u64 = 1 << 4;
+
+    /// `bank` in force without a deadline.
+    pub const fn to(bank: u32, fallback: u32, generation: u32) -> Self {
+        Self(
+            (bank & 3) as u64
+                | ((fallback & 3) as u64) << 2
+                | ((generation & 0x03ff_ffff) as u64) << 6,
+        )
+    }
+
+    /// The same, and from tick `deadline` on the fallback bank.
+    pub const fn until(self, deadline: u32) -> Self {
+        // 0 means none: a deadline that falls on it comes a tick later
+        let deadline = if deadline == 0 { 1 } else { deadline };
+        Self(self.0 & 0xffff_ffff | (deadline as u64) << 32)
+    }
+
+    /// The same, with denials turned into audits before tick `deadline`; then as before.
+    pub const fn paused_until(self, deadline: u32) -> Self {
+        Self(self.until(deadline).0 | Self::PAUSE)
+    }
+
+    /// The active bank.
+    pub const fn active(self) -> u32 {
+        (self.0 & 3) as u32
+    }
+    /// The fallback bank.
+    pub const fn fallback(self) -> u32 {
+        (self.0 >> 2 & 3) as u32
+    }
+    /// Low 26 bits of the generation.
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 6 & 0x03ff_ffff) as u32
+    }
+    /// The deadline, a tick.
+    pub const fn deadline(self) -> Option<u32> {
+        match (self.0 >> 32) as u32 {
+            0 => None,
+            tick => Some(tick),
+        }
+    }
+    /// Whether the deadline is a pause's.
+    pub const fn is_pause(self) -> bool {
+        self.0 & Self::PAUSE != 0
+    }
+
+    /// The bank in force at tick `now`, and whether denials are audits.
+    #[inline(always)]
+    pub const fn in_force(self, now: u32) -> (u32, bool) {
+        let deadline = (self.0 >> 32) as u32;
+        if deadline == 0 {
+            return (self.active(), false);
+        }
+        let passed = now.wrapping_sub(deadline) as i32 >= 0;
+        if self.is_pause() {
+            (self.active(), !passed)
+        } else if passed {
+            (self.fallback(), false)
+        } else {
+            (self.active(), false)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_changes_banks_by_itself() {
+        let plain = Switch::to(1, 2, 7);
+        let pending = plain.until(100);
+        let paused = plain.paused_until(100);
+        for (word, now, expected) in [
+            (plain, 0, (1, false)),
+            (plain, u32::MAX, (1, false)),
+            (pending, 99, (1, false)),
+            (pending, 100, (2, false)),
+            (pending, 0x7000_0000, (2, false)),
+            (paused, 99, (1, true)),
+            (paused, 100, (1, false)),
+            (plain.until(0), 0, (1, false)), // never read as "no deadline"
+            (plain.until(0), 1, (2, false)),
+            (plain.until(5), u32::MAX, (1, false)), // ticks wrap
+        ] {
+            assert_eq!(word.in_force(now), expected, "{word:?} at {now}");
+        }
+        assert_eq!(
+            (paused.generation(), paused.fallback(), paused.is_pause()),
+            (7, 2, true)
+        );
+    }
+
+    #[test]
+    fn timeouts_are_never_shorter_than_said() {
+        for hz in [100, 250, 300, 1000] {
+            let ticks = Timeouts::for_hz(hz);
+            assert!(u64::from(ticks.udp) << TICK_SHIFT >= 180 * u64::from(hz));
+            assert!(u64::from(ticks.tcp_established) << TICK_SHIFT >= 432_000 * u64::from(hz));
+        }
+    }
+
+    #[test]
+    fn cells_keep_their_parts() {
+        for action in [
+            CellAction::Deny,
+            CellAction::Allow,
+            CellAction::Audit,
+            CellAction::Block,
+        ] {
+            let cell = Cell::new(action, 77, Cell::ASK_FIRST);
+            assert_eq!(
+                (
+                    cell.action(),
+                    cell.rule(),
+                    cell.asks_first(),
+                    cell.is_default()
+                ),
+                (action, 77, true, false)
+            );
+        }
+    }
+}

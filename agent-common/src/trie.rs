@@ -1,0 +1,102 @@
+//! Which peer class an address is in: a handful of dependent loads whatever the number of prefixes.
+//!
+//! A *slot* is a `u32`: a class, or with bit 31 ([`NODE`]) the number of a node. A node is 256 slots, chosen by the next octet. IPv4 has a
+//! root of 65,536 slots over the first 16 bits, then strides of 8 and 8. IPv6 nodes are path-compressed: each says which bits must have
+//! come before it, so that a chain without branches costs one node, and which class holds where they did not.
+
+use crate::net::{Address, V4, V6};
+
+/// Marks a slot that names a node.
+pub const NODE: u32 = 1 << 31;
+
+/// Nodes that an IPv6 walk can pass: 128 bits in strides of 8.
+pub const V6_DEPTH: u32 = 16;
+
+/// What must hold before the slots of an IPv6 node may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct V6Node {
+    /// The bits that led here, most significant half first.
+    pub key: [u64; 2],
+    /// Which of them count: all before this node's octet.
+    pub mask: [u64; 2],
+    /// Which half of the address holds this node's octet: 0 or 1.
+    pub half: u32,
+    /// How far that half is shifted right to give the octet.
+    pub shift: u32,
+    /// Class of an address that differs in the bits before.
+    pub miss: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The tables that a walk loads from. `None` is a table that could not be read; the packet is denied as internal.
+pub trait Trie {
+    /// Slot of the IPv4 root for the first 16 bits.
+    fn v4_root(&self, index: u16) -> Option<u32>;
+    /// Slot of a node for one octet.
+    fn slot(&self, node: u32, octet: u8) -> Option<u32>;
+    /// First slot of the IPv6 trie.
+    fn v6_root(&self) -> u32;
+    /// Head of an IPv6 node.
+    fn v6_node(&self, node: u32) -> Option<&V6Node>;
+}
+
+/// An address that a trie can find.
+pub trait Classified: Address {
+    /// The peer class of this address.
+    fn class<T: Trie>(self, trie: &T) -> Option<u16>;
+}
+
+impl Classified for V4 {
+    #[inline(always)]
+    fn class<T: Trie>(self, trie: &T) -> Option<u16> {
+        let mut slot = trie.v4_root((self.0 >> 16) as u16)?;
+        if slot & NODE != 0 {
+            slot = trie.slot(slot & !NODE, (self.0 >> 8) as u8)?;
+            if slot & NODE != 0 {
+                slot = trie.slot(slot & !NODE, self.0 as u8)?;
+            }
+        }
+        Some(slot as u16)
+    }
+}
+
+impl Classified for V6 {
+    #[inline(always)]
+    fn class<T: Trie>(self, trie: &T) -> Option<u16> {
+        match v6_walk(self, trie) {
+            UNREADABLE => None,
+            class => Some(class as u16),
+        }
+    }
+}
+
+const UNREADABLE: u32 = u32::MAX;
+
+/// The walk itself, out of line in the BPF programs: it is long, and several places ask. One word comes back because a BPF function can't
+/// return a pair.
+#[inline(never)]
+fn v6_walk<T: Trie>(address: V6, trie: &T) -> u32 {
+    let mut slot = trie.v6_root();
+    for _ in 0..V6_DEPTH {
+        if slot & NODE == 0 {
+            break;
+        }
+        let number = slot & !NODE;
+        let Some(node) = trie.v6_node(number) else {
+            return UNREADABLE;
+        };
+        if ((address.0 ^ node.key[0]) & node.mask[0]) | ((address.1 ^ node.key[1]) & node.mask[1])
+            != 0
+        {
+            return node.miss & 0xffff;
+        }
+        let half = if node.half == 0 { address.0 } else { address.1 };
+        let Some(next) = trie.slot(number, (half >> (node.shift & 63)) as u8) else {
+            return UNREADABLE;
+        };
+        slot = next;
+    }
+    slot & 0xffff
+}

@@ -1,0 +1,3 @@
+//! From rules to tables: pure, and constant work per packet whatever the policy's size.
+
+pub mod tables;
