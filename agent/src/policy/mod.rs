@@ -5,16 +5,16 @@
 //! here is what the document says, what the file's author made of it, and whether the file is
 //! coherent.
 
-// pub mod catalogue;
-// mod check;
-// mod check_flows;
+pub mod catalogue;
+mod check;
+mod check_flows;
 mod protocols;
 pub mod schema;
 pub mod select;
 // pub mod show;
 pub mod values;
 
-// pub use catalogue::Catalogue;
+pub use catalogue::Catalogue;
 pub use schema::{Flow, Policy, Row};
 pub use select::{FlowPart, OptionValue, OptionValues, PortProblem, Truth};
 pub use values::{Condition, PortDefault, PortRange, PortRef, RowRef, Transport, Version};

@@ -1,0 +1,526 @@
+//! Whether a policy is coherent: everything that `policy check` refuses in one file.
+//!
+//! Two sorts of faults: words that name nothing, and sentences that the catalogue does not
+//! allow. Faults that could follow from an earlier one (a role that nothing uses, after a row
+//! was unreadable) are looked for only in a text that was read whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::Spanned;
+
+use super::check_flows;
+use super::schema::{Group, Policy, Row, SCHEMA};
+use super::values::{Condition, PortDefault, is_name};
+use crate::diagnose::{Finding, Findings, Source, nearest};
+
+/// Checks one policy. `findings` may already hold what reading the text gave.
+pub(super) fn policy(policy: &Policy, source: &Source, findings: &mut Findings) {
+    let read_whole = !findings.has_errors();
+    let mut check = Check {
+        policy,
+        source,
+        findings,
+        used: Used::default(),
+    };
+    check.head();
+    check.topologies();
+    check.tables();
+    check.options();
+    check.ports();
+    check.groups();
+    for row in &policy.rows {
+        check.row(row);
+    }
+    check.contradictions();
+    check_flows::inferred(&mut check);
+    if read_whole {
+        check.row_numbers();
+        check.unused();
+    }
+}
+
+/// Names that some row uses.
+#[derive(Default)]
+pub(super) struct Used {
+    pub(super) roles: BTreeSet<String>,
+    pub(super) options: BTreeSet<String>,
+    pub(super) ports: BTreeSet<String>,
+    pub(super) groups: BTreeSet<String>,
+    pub(super) versions: BTreeSet<String>,
+}
+
+/// A policy under examination.
+pub(super) struct Check<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) source: &'a Source,
+    pub(super) findings: &'a mut Findings,
+    pub(super) used: Used,
+}
+
+impl Check<'_> {
+    /// An error at a value's place.
+    pub(super) fn refuse<T>(
+        &mut self,
+        at: &Spanned<T>,
+        kind: &'static str,
+        message: String,
+        help: impl Into<String>,
+    ) {
+        self.findings.push(
+            Finding::error(kind, message)
+                .at(self.source, at.span())
+                .help(help),
+        );
+    }
+
+    /// Whether a word names one of the known; otherwise says so with the nearest.
+    pub(super) fn known<'k>(
+        &mut self,
+        word: &Spanned<String>,
+        what: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) -> bool {
+        let known: Vec<&str> = known.collect();
+        let name = word.get_ref().as_str();
+        if known.contains(&name) {
+            return true;
+        }
+        let help = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("`{near}` is the nearest that is known"),
+            None if known.is_empty() => format!("add [{what}s.{name}]"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        self.refuse(
+            word,
+            "unknown-name",
+            format!("no {what} is called `{name}`"),
+            help,
+        );
+        false
+    }
+
+    fn head(&mut self) {
+        let policy = self.policy;
+        if *policy.schema.get_ref() != SCHEMA {
+            let message = format!("schema {} is not known", policy.schema.get_ref());
+            self.refuse(
+                &policy.schema,
+                "schema",
+                message,
+                "this agent reads schema 1",
+            );
+        }
+        if policy.document.covers.is_empty() {
+            self.refuse(
+                &policy.id,
+                "document",
+                "`covers` names no direction".to_owned(),
+                "say which directions the document claims to list: [\"ingress\", \"egress\"]",
+            );
+        }
+        let tables = policy.tables.spanned().map(|(key, _)| key);
+        let keys = tables
+            .chain(policy.topologies.spanned().map(|(key, _)| key))
+            .chain(policy.roles.spanned().map(|(key, _)| key))
+            .chain(policy.options.spanned().map(|(key, _)| key))
+            .chain(policy.versions.spanned().map(|(key, _)| key))
+            .chain(policy.ports.spanned().map(|(key, _)| key))
+            .chain(policy.groups.spanned().map(|(key, _)| key))
+            .chain([&policy.id]);
+        for key in keys {
+            if !is_name(key.get_ref()) {
+                let message = format!("`{}` is no name", key.get_ref());
+                let help = "use lower-case letters and digits with single hyphens between";
+                self.refuse(key, "name", message, help);
+            }
+        }
+    }
+
+    fn topologies(&mut self) {
+        let policy = self.policy;
+        if policy.topologies.is_empty() {
+            self.refuse(
+                &policy.id,
+                "topologies",
+                "no topology".to_owned(),
+                "write [topologies.default] if there is one way to install the product",
+            );
+        }
+        for (name, topology) in policy.topologies.iter() {
+            for role in &topology.several {
+                self.known(role, "role", policy.roles.keys());
+            }
+            let Some(base) = &topology.adds_to else {
+                continue;
+            };
+            if !self.known(base, "topology", policy.topologies.keys()) {
+                continue;
+            }
+            if policy
+                .implied_topologies([base.get_ref().as_str()])
+                .contains(name)
+            {
+                let message = format!("topology `{name}` adds to itself");
+                self.refuse(base, "circle", message, "cut the circle of `adds-to`");
+            }
+        }
+    }
+
+    fn tables(&mut self) {
+        let policy = self.policy;
+        for table in policy.tables.values() {
+            for topology in &table.topologies {
+                self.known(topology, "topology", policy.topologies.keys());
+            }
+            self.conditions(&table.when);
+        }
+    }
+
+    fn options(&mut self) {
+        for (name, option) in self.policy.options.spanned() {
+            let message = match (option.default, option.choices.len()) {
+                (Some(_), 0) | (None, 2..) => continue,
+                (Some(_), _) => "has both a default and choices",
+                (None, 0) => "has neither a default nor choices",
+                (None, 1) => "has a single choice",
+            };
+            let message = format!("option `{}` {message}", name.get_ref());
+            let help = "write `default = true|false`, or two or more `choices` without a default";
+            self.refuse(name, "option", message, help);
+        }
+    }
+
+    fn ports(&mut self) {
+        let policy = self.policy;
+        for (name, port) in policy.ports.spanned() {
+            for option in &port.say_when {
+                if self.known(option, "option", policy.options.keys()) {
+                    self.used.options.insert(option.get_ref().clone());
+                    self.switch(option, option.get_ref());
+                }
+            }
+            let Some(default) = &port.default else {
+                if !port.say_when.is_empty() {
+                    let message = format!("port `{}` has no default to take away", name.get_ref());
+                    self.refuse(name, "port", message, "drop `say-when`, or add the default");
+                }
+                continue;
+            };
+            let PortDefault::Offset { base, add } = default.get_ref() else {
+                continue;
+            };
+            let word = Spanned::new(default.span(), base.clone());
+            if !self.known(&word, "port", policy.ports.keys()) {
+                continue;
+            }
+            self.used.ports.insert(base.clone());
+            match self.offset_chain(name.get_ref()) {
+                Chain::Circle => {
+                    let message = format!("port `{}` follows itself", name.get_ref());
+                    self.refuse(default, "circle", message, "cut the circle of `other + n`");
+                }
+                Chain::Overflow => {
+                    let message = format!("`{base} + {add}` is above 65535");
+                    self.refuse(default, "port", message, "lower the number that is added");
+                }
+                Chain::Holds => {}
+            }
+            let base_many = policy.ports.get(base).is_some_and(|base| base.many);
+            if base_many && !port.many {
+                let message = format!("`{base}` can be many, `{}` can't", name.get_ref());
+                self.refuse(default, "port", message, "say `many = true` here too");
+            }
+        }
+    }
+
+    /// Follows `other + n` from a port to a number.
+    fn offset_chain(&self, start: &str) -> Chain {
+        let mut seen = BTreeSet::new();
+        let mut name = start;
+        let mut sum: u32 = 0;
+        loop {
+            if !seen.insert(name) {
+                return Chain::Circle;
+            }
+            let default = self
+                .policy
+                .ports
+                .get(name)
+                .and_then(|it| it.default.as_ref());
+            match default.map(Spanned::get_ref) {
+                Some(PortDefault::Offset { base, add }) => {
+                    sum += u32::from(*add);
+                    name = base;
+                }
+                Some(PortDefault::Range(range)) if u32::from(range.last) + sum > 65_535 => {
+                    return Chain::Overflow;
+                }
+                _ => return Chain::Holds,
+            }
+        }
+    }
+
+    fn groups(&mut self) {
+        for (name, group) in self.policy.groups.spanned() {
+            for fault in group_faults(group) {
+                let message = format!("group `{}` {}", name.get_ref(), fault.0);
+                self.refuse(name, "group", message, fault.1);
+            }
+            for address in &group.addresses {
+                if group.kind == Some(super::schema::GroupKind::Multicast)
+                    && !address.get_ref().is_multicast()
+                {
+                    let message = format!("{} is no multicast address", address.get_ref());
+                    let help = "multicast is 224.0.0.0/4 and ff00::/8";
+                    self.refuse(address, "group", message, help);
+                }
+            }
+            for host in &group.names {
+                if !is_host_pattern(host.get_ref()) {
+                    let message = format!("`{}` is no host name", host.get_ref());
+                    let help = "write \"host.example.com\" or \"*.example.com\"";
+                    self.refuse(host, "group", message, help);
+                }
+            }
+        }
+    }
+
+    fn row(&mut self, row: &Row) {
+        let policy = self.policy;
+        let id = row.id.get_ref();
+        if id.product.is_some() {
+            let message = format!("row id `{id}` names a product");
+            self.refuse(&row.id, "row-id", message, "write \"table/n\"");
+        }
+        let table = Spanned::new(row.id.span(), id.table.clone());
+        self.known(&table, "table", policy.tables.keys());
+        for topology in row.topologies.iter().flatten() {
+            self.known(topology, "topology", policy.topologies.keys());
+        }
+        for (line, _) in row.since.spanned() {
+            if self.known(line, "version", policy.versions.keys()) {
+                self.used.versions.insert(line.get_ref().clone());
+            }
+        }
+        if let Some(device) = &row.device
+            && self.known(device, "role", policy.roles.keys())
+        {
+            self.used.roles.insert(device.get_ref().clone());
+        }
+        if row.restored_from.is_some() && row.lost.is_empty() {
+            let help = "name the cells in `lost`, or drop `restored-from`";
+            let message = format!("row {id} restores cells but has lost none");
+            self.refuse(&row.id, "restored-from", message, help);
+        }
+        let own = row.contradicts.iter().chain(&row.restored_from);
+        for reference in own.filter(|reference| reference.get_ref().product.is_none()) {
+            if super::catalogue::row_of(policy, reference.get_ref()).is_none() {
+                let message = format!("no row is called `{}`", reference.get_ref());
+                let help = "row ids are \"table/n\"; \"product/table/n\" in another product";
+                self.refuse(reference, "unknown-row", message, help);
+            }
+        }
+        self.conditions(&row.when);
+        check_flows::row(self, row);
+    }
+
+    /// What is written at one end of a contradiction is shown at both, and written once.
+    fn contradictions(&mut self) {
+        let mut said: BTreeMap<(String, String), ()> = BTreeMap::new();
+        for row in &self.policy.rows {
+            let own = self.policy.row_id(row);
+            for reference in &row.contradicts {
+                let other = reference.get_ref().full(self.policy.id());
+                if own == other {
+                    let message = format!("row {} contradicts itself", row.id.get_ref());
+                    let help = "name the other row, or say it in `note`";
+                    self.refuse(reference, "contradicts", message, help);
+                    continue;
+                }
+                let pair = if own < other {
+                    (own.clone(), other)
+                } else {
+                    (other, own.clone())
+                };
+                if said.insert(pair, ()).is_some() {
+                    let message = "this contradiction is written twice".to_owned();
+                    let help = "write it at one end; it is shown at both";
+                    self.refuse(reference, "contradicts", message, help);
+                }
+            }
+        }
+    }
+
+    /// Every condition names an option, and asks of it what it can answer.
+    pub(super) fn conditions(&mut self, when: &[Spanned<Condition>]) {
+        let policy = self.policy;
+        for condition in when {
+            let option = Spanned::new(condition.span(), condition.get_ref().option().to_owned());
+            if !self.known(&option, "option", policy.options.keys()) {
+                continue;
+            }
+            self.used.options.insert(option.get_ref().clone());
+            match condition.get_ref() {
+                Condition::On(name) | Condition::Off(name) => self.switch(&option, name),
+                Condition::Is(name, choice) => {
+                    let table = policy.options.get(name);
+                    let choices = table.map_or(&[][..], |table| &table.choices);
+                    if choices.is_empty() {
+                        let message = format!("option `{name}` is a switch, not a choice");
+                        let help = format!("write \"{name}\" or \"!{name}\"");
+                        self.refuse(&option, "option", message, help);
+                    } else {
+                        let word = Spanned::new(condition.span(), choice.clone());
+                        let known = choices.iter().map(|choice| choice.get_ref().as_str());
+                        self.known(&word, "choice", known);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Refuses a choice that is used as a switch.
+    fn switch<T>(&mut self, at: &Spanned<T>, name: &str) {
+        let choices = self.policy.options.get(name).map(|option| &option.choices);
+        if let Some(first) = choices.and_then(|choices| choices.first()) {
+            let message = format!("option `{name}` is a choice, not a switch");
+            let help = format!("write \"{name}={}\"", first.get_ref());
+            self.refuse(at, "option", message, help);
+        }
+    }
+
+    /// Rows of a table are numbered 1..N, each once.
+    fn row_numbers(&mut self) {
+        let policy = self.policy;
+        for (name, table) in policy.tables.iter() {
+            let expected = *table.rows.get_ref();
+            let mut seen: BTreeMap<u32, &Row> = BTreeMap::new();
+            for row in policy
+                .rows
+                .iter()
+                .filter(|row| row.id.get_ref().table == name)
+            {
+                let number = row.id.get_ref().number;
+                if let Some(first) = seen.insert(number, row) {
+                    self.findings.push(
+                        Finding::error("row-number", format!("row {name}/{number} stands twice"))
+                            .at(self.source, row.id.span())
+                            .and(self.source, first.id.span(), "first here")
+                            .help("every printed line is one row"),
+                    );
+                }
+                if number > expected {
+                    let message = format!("row {name}/{number} is beyond the table's {expected}");
+                    let help = "correct the row's number, or `rows` of the table";
+                    self.refuse(&row.id, "row-number", message, help);
+                }
+            }
+            // A table may claim four thousand million rows: only gaps among those that could be
+            // there are counted out.
+            let missing: Vec<String> = (1..=expected)
+                .filter(|number| !seen.contains_key(number))
+                .take(9)
+                .map(|number| number.to_string())
+                .collect();
+            if !missing.is_empty() {
+                let etc = if missing.len() == 9 { ", …" } else { "" };
+                let message = format!(
+                    "table `{name}` prints {expected} rows; not here: {}{etc}",
+                    missing[..missing.len().min(8)].join(", ")
+                );
+                let help = "every printed line is a row, those without a flow too";
+                self.refuse(&table.rows, "row-number", message, help);
+            }
+        }
+    }
+
+    fn unused(&mut self) {
+        let policy = self.policy;
+        let used = std::mem::take(&mut self.used);
+        let kinds = [
+            (
+                "role",
+                names(policy.roles.spanned().map(|(key, _)| key)),
+                &used.roles,
+            ),
+            (
+                "option",
+                names(policy.options.spanned().map(|(key, _)| key)),
+                &used.options,
+            ),
+            (
+                "port",
+                names(policy.ports.spanned().map(|(key, _)| key)),
+                &used.ports,
+            ),
+            (
+                "group",
+                names(policy.groups.spanned().map(|(key, _)| key)),
+                &used.groups,
+            ),
+            (
+                "version line",
+                names(policy.versions.spanned().map(|(key, _)| key)),
+                &used.versions,
+            ),
+        ];
+        for (what, names, used) in kinds {
+            for name in names.iter().filter(|name| !used.contains(name.get_ref())) {
+                let message = format!("nothing uses {what} `{}`", name.get_ref());
+                self.refuse(name, "unused", message, "drop it, or use it in a row");
+            }
+        }
+    }
+}
+
+fn names<'a>(keys: impl Iterator<Item = &'a Spanned<String>>) -> Vec<Spanned<String>> {
+    keys.cloned().collect()
+}
+
+enum Chain {
+    Holds,
+    Circle,
+    Overflow,
+}
+
+/// What is wrong with a group as a whole: message and way out.
+fn group_faults(group: &Group) -> Vec<(&'static str, &'static str)> {
+    let mut faults = Vec::new();
+    if group.kind.is_some() && !group.names.is_empty() {
+        faults.push((
+            "has a kind and host names",
+            "multicast and broadcast groups have addresses",
+        ));
+    }
+    if group.kind.is_none() && group.answers.is_some() {
+        faults.push((
+            "has answers but no kind",
+            "`answers` belongs to a multicast or broadcast group",
+        ));
+    }
+    if group.ours.is_some() && group.addresses.is_empty() {
+        faults.push((
+            "has no addresses to be ours",
+            "`ours` says where `addresses` come from",
+        ));
+    }
+    faults
+}
+
+/// A host name of at least two labels, or `*.` and such a name.
+fn is_host_pattern(name: &str) -> bool {
+    let labels: Vec<&str> = name.strip_prefix("*.").unwrap_or(name).split('.').collect();
+    name.len() <= 253
+        && labels.len() >= 2
+        && labels.iter().all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
+}
+
+#[cfg(test)]
+mod tests;
