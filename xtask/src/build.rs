@@ -34,6 +34,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Builds the BPF object and the release agent, for the commands that use them.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn everything() -> Result<()> {
+    run(&Arguments::default()).map(|_| ())
+}
+
 /// Builds the BPF object and writes it, with the hash of its sources beside it, to where the
 /// agent's build script looks for it.
 ///
@@ -53,8 +61,11 @@ pub(crate) fn bpf_object() -> Result<()> {
     let built = target.join("bpfel-unknown-none/release/portcullis-bpf");
     finish(&toolchain, &built, &object)?;
     let stamp = object.with_extension("stamp");
-    std::fs::write(&stamp, format!("{hash}\n"))
-        .with_context(|| format!("{}: cannot be written", stamp.display()))?;
+    let line = format!("{hash}\n");
+    if std::fs::read_to_string(&stamp).ok().as_ref() != Some(&line) {
+        std::fs::write(&stamp, line)
+            .with_context(|| format!("{}: cannot be written", stamp.display()))?;
+    }
     let size = std::fs::metadata(&object)?.len();
     eprintln!(
         "built {} ({size} bytes, {})",
@@ -64,14 +75,19 @@ pub(crate) fn bpf_object() -> Result<()> {
     Ok(())
 }
 
-fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
-    let root = project::root();
+/// The architecture whose registers and offsets the programs are built for: this machine's.
+pub(crate) fn target_arch_flag() -> String {
     let arch = match std::env::consts::ARCH {
         arch if arch.starts_with("riscv64") => "riscv64",
         arch => arch,
     };
+    format!("--cfg=bpf_target_arch=\"{arch}\"")
+}
+
+fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
+    let root = project::root();
     let mut flags = vec![
-        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        target_arch_flag(),
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
@@ -136,6 +152,10 @@ fn finish(toolchain: &Toolchain, built: &Path, object: &Path) -> Result<()> {
                 built.display()
             );
         }
+    }
+    // An object that did not change keeps its time, and the agent is not built again.
+    if std::fs::read(object).is_ok_and(|old| std::fs::read(&fresh).is_ok_and(|new| new == old)) {
+        return std::fs::remove_file(&fresh).with_context(|| format!("{}", fresh.display()));
     }
     std::fs::rename(&fresh, object).with_context(|| format!("{}", object.display()))
 }

@@ -7,13 +7,19 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use setup::Group;
 
 mod build;
 mod elf;
+mod leftovers;
+mod lint;
 mod process;
 mod project;
+mod run;
 mod setup;
 mod sources;
+mod test;
+mod tidy;
 mod toolchain;
 
 /// The project's own commands.
@@ -30,12 +36,27 @@ enum Command {
     Setup(setup::Arguments),
     /// Build the BPF object and the release binary that carries it.
     Build(build::Arguments),
+    /// Build, then run the agent: `cargo xtask run -- ARGUMENTS of portcullis run`.
+    Run(run::Arguments),
+    /// Throw-away hosts, the agent on one of them, real flows, and a table of what happened.
+    Demo(run::Arguments),
+    /// Run all tests, those that need root among them.
+    Test(test::Arguments),
+    /// Format check, clippy with warnings as errors, the repository's rules.
+    Lint,
+    /// Measure the programs beside their rivals.
+    Bench(run::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
+        Command::Run(arguments) => run::agent(&arguments),
+        Command::Demo(arguments) => run::of_tests("demo", Group::Demo, &arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Lint => lint::run(),
+        Command::Bench(arguments) => run::of_tests("bench", Group::Bench, &arguments),
     };
     match result {
         Ok(code) => code,
