@@ -1,5 +1,7 @@
 //! The agent behind the `portcullis` binary: a library so that tests can reach every part.
 
+pub mod cli;
+pub mod commands;
 pub mod compile;
 pub mod diagnose;
 pub mod facts;

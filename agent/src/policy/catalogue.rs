@@ -123,6 +123,35 @@ impl Catalogue {
     }
 }
 
+/// Checks policy files as `policy check` does: each by itself, and all beside the shipped ones.
+/// A file with a shipped product's id stands in for that product.
+#[must_use]
+pub fn check_files(sources: Vec<Source>) -> Findings {
+    let mut ids = Vec::new();
+    for source in &sources {
+        let policy = read::<Policy>(source, &mut Findings::new());
+        ids.extend(policy.map(|policy| policy.id().to_owned()));
+    }
+    let mut shipped = embedded();
+    shipped.retain(|source| {
+        read::<Policy>(source, &mut Findings::new())
+            .is_none_or(|policy| !ids.iter().any(|id| id == policy.id()))
+    });
+    let names: Vec<String> = sources.iter().map(|it| it.name().to_owned()).collect();
+    let (_, findings) = Catalogue::from_sources(shipped, sources);
+    let mut own = Findings::new();
+    for finding in findings {
+        let about_ours = finding
+            .file()
+            .is_none_or(|file| names.iter().any(|name| name == file));
+        // The product that it replaces was set aside above.
+        if about_ours && finding.kind != "replaces-nothing" {
+            own.push(finding);
+        }
+    }
+    own
+}
+
 struct Candidate {
     product: Product,
     shipped: bool,

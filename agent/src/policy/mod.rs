@@ -11,7 +11,7 @@ mod check_flows;
 mod protocols;
 pub mod schema;
 pub mod select;
-// pub mod show;
+pub mod show;
 pub mod values;
 
 pub use catalogue::Catalogue;

@@ -1,0 +1,123 @@
+//! The command line: clap types and nothing else. One variant per command; what a command
+//! does stands in `commands/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Host firewall agent that takes the vendor's port table as data.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The catalogue: what vendors document
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+/// Where policies come from besides the binary.
+#[derive(Debug, Clone, Args)]
+pub struct CatalogueArgs {
+    /// Directory of further policy files (*.toml)
+    #[arg(long, value_name = "DIR", default_value = "/etc/portcullis/policies.d")]
+    pub policies: PathBuf,
+}
+
+/// Questions to the catalogue; none needs root.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// List the products that are known
+    List(PolicyList),
+    /// Show a product's document: roles, options, ports, and every row
+    Show(PolicyShow),
+    /// Check policy files; exit code 78 where one has an error
+    Check(PolicyCheck),
+}
+
+/// `policy list`
+#[derive(Debug, Args)]
+pub struct PolicyList {
+    /// Where else policies are
+    #[command(flatten)]
+    pub catalogue: CatalogueArgs,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
+/// `policy show`
+#[derive(Debug, Args)]
+pub struct PolicyShow {
+    /// The product's id
+    pub product: String,
+    /// Only rows in which this role takes part
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Only rows that hold in this topology
+    #[arg(long)]
+    pub topology: Option<String>,
+    /// Where else policies are
+    #[command(flatten)]
+    pub catalogue: CatalogueArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = ShowFormat::Text)]
+    pub format: ShowFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+/// `policy check`
+#[derive(Debug, Args)]
+pub struct PolicyCheck {
+    /// Policy files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
+/// `--format text|json`, `--json`
+#[derive(Debug, Clone, Args)]
+pub struct TextOrJson {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+impl TextOrJson {
+    /// Whether JSON was asked for, either way.
+    #[must_use]
+    pub fn json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
+}
+
+/// Output of most commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs; its shape is stable
+    Json,
+}
+
+/// Output of `policy show`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShowFormat {
+    /// For people
+    Text,
+    /// For programs; its shape is stable
+    Json,
+}

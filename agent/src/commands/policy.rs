@@ -1,0 +1,210 @@
+//! `portcullis policy`: what vendors document, and whether a policy file is coherent.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{Outcome, Status};
+use crate::cli::{PolicyCheck, PolicyCommand, PolicyList, PolicyShow, ShowFormat};
+use crate::diagnose::{Findings, Severity, Source};
+use crate::policy::Catalogue;
+use crate::policy::catalogue::check_files;
+use crate::policy::show::{self, Filter};
+
+/// Runs one of the questions.
+///
+/// # Errors
+///
+/// A file or directory that is there but can't be read.
+pub fn run(command: PolicyCommand) -> Result<Outcome> {
+    match command {
+        PolicyCommand::List(args) => list(&args),
+        PolicyCommand::Show(args) => show(&args),
+        PolicyCommand::Check(args) => check(&args),
+    }
+}
+
+/// The texts of a directory's `*.toml` files by name; none where there is no directory.
+///
+/// # Errors
+///
+/// Where the directory or a file in it can't be read as text.
+pub fn read_directory(directory: &Path) -> Result<Vec<(String, String)>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot list {}", directory.display()));
+        }
+    };
+    let mut texts = Vec::new();
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot list {}", directory.display()))?
+            .path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            texts.push((path.display().to_string(), read_file(&path)?));
+        }
+    }
+    texts.sort();
+    Ok(texts)
+}
+
+fn read_file(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The catalogue with a directory's policies.
+///
+/// # Errors
+///
+/// As [`read_directory`].
+pub fn load(directory: &Path) -> Result<(Catalogue, Findings)> {
+    Ok(Catalogue::load(read_directory(directory)?))
+}
+
+/// Findings as talk: rendered for people, in colour where stderr is a terminal.
+fn talk(findings: &Findings) -> String {
+    findings.render(std::io::stderr().is_terminal())
+}
+
+fn status_of(findings: &Findings) -> Status {
+    if findings.has_errors() {
+        Status::Findings
+    } else {
+        Status::Done
+    }
+}
+
+fn list(args: &PolicyList) -> Result<Outcome> {
+    let (catalogue, findings) = load(&args.catalogue.policies)?;
+    let stdout = if args.format.json() {
+        let products: Vec<_> = catalogue
+            .iter()
+            .map(|(id, policy)| {
+                json!({
+                    "product": id,
+                    "name": policy.name,
+                    "vendor": policy.vendor,
+                    "title": policy.document.title,
+                    "edition": policy.document.edition,
+                    "covers": policy.document.covers,
+                    "topologies": policy.topologies.keys().collect::<Vec<_>>(),
+                    "rows": policy.rows.len(),
+                })
+            })
+            .collect();
+        let findings = findings.to_json();
+        format!(
+            "{:#}\n",
+            json!({ "schema": show::SCHEMA, "products": products, "findings": findings })
+        )
+    } else {
+        list_text(&catalogue)
+    };
+    Ok(Outcome {
+        stdout,
+        stderr: talk(&findings),
+        status: status_of(&findings),
+    })
+}
+
+fn list_text(catalogue: &Catalogue) -> String {
+    let width = catalogue.iter().map(|(id, _)| id.len()).max().unwrap_or(0);
+    catalogue
+        .iter()
+        .map(|(id, policy)| {
+            let covers: Vec<&str> = policy.document.covers.iter().map(|it| it.name()).collect();
+            format!(
+                "{id:width$}  {} by {}, {}; {} rows, lists {}\n",
+                policy.name,
+                policy.vendor,
+                policy.document.edition,
+                policy.rows.len(),
+                covers.join(" and ")
+            )
+        })
+        .collect()
+}
+
+fn show(args: &PolicyShow) -> Result<Outcome> {
+    let (catalogue, findings) = load(&args.catalogue.policies)?;
+    let Some(policy) = catalogue.get(&args.product) else {
+        let hint = match catalogue.nearest(&args.product) {
+            Some(near) => format!("`{near}` is the nearest that is known"),
+            None => "`portcullis policy list` names them all".to_owned(),
+        };
+        let message = format!("no product is called `{}`; {hint}", args.product);
+        let mut outcome = Outcome::refused(Status::Usage, &message);
+        if findings.has_errors() {
+            // The product may stand in a file that was refused.
+            outcome.stderr = talk(&findings) + "\n" + &outcome.stderr;
+            outcome.status = Status::Findings;
+        }
+        return Ok(outcome);
+    };
+    let filter = Filter {
+        role: args.role.clone(),
+        topology: args.topology.clone(),
+    };
+    if let Err(message) = filter.check(policy) {
+        return Ok(Outcome::refused(Status::Usage, &message));
+    }
+    let format = if args.json {
+        ShowFormat::Json
+    } else {
+        args.format
+    };
+    let stdout = match format {
+        ShowFormat::Text => show::text(&catalogue, policy, &filter),
+        ShowFormat::Json => format!("{:#}\n", show::json(&catalogue, policy, &filter)),
+    };
+    // What is shown is whole; a fault in another file is said, and is no reason to fail.
+    Ok(Outcome::done(stdout).with_talk(talk(&findings)))
+}
+
+fn check(args: &PolicyCheck) -> Result<Outcome> {
+    let mut sources = Vec::new();
+    for path in &args.files {
+        sources.push(Source::new(path.display().to_string(), read_file(path)?));
+    }
+    let findings = check_files(sources);
+    let stdout = if args.format.json() {
+        let json = json!({ "schema": show::SCHEMA, "findings": findings.to_json() });
+        format!("{json:#}\n")
+    } else {
+        check_text(args.files.len(), &findings)
+    };
+    Ok(Outcome {
+        stdout,
+        stderr: String::new(),
+        status: status_of(&findings),
+    })
+}
+
+fn check_text(files: usize, findings: &Findings) -> String {
+    let count = |number: usize, what: &str| match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    };
+    let summary = format!(
+        "{} checked: {}, {}\n",
+        count(files, "file"),
+        count(findings.count(Severity::Error), "error"),
+        count(findings.count(Severity::Warning), "warning")
+    );
+    let rendered = findings.render(std::io::stdout().is_terminal());
+    if rendered.is_empty() {
+        summary
+    } else {
+        format!("{rendered}\n{summary}")
+    }
+}
+
+#[cfg(test)]
+mod tests;
