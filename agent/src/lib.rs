@@ -5,5 +5,6 @@ pub mod commands;
 pub mod compile;
 pub mod diagnose;
 pub mod facts;
+pub mod host;
 pub mod policy;
 pub mod rule;
