@@ -50,19 +50,33 @@ pub fn read<T: DeserializeOwned>(source: &Source, findings: &mut Findings) -> Op
     }
     let whole = root.span();
     let mut root = Spanned::new(whole, DeValue::Table(root.into_inner()));
+    let mut cuts: Vec<Cut> = Vec::new();
     for _ in 0..MOST {
         let error = match T::deserialize(ValueDeserializer::from(root.clone())) {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
         let span = error.span().unwrap_or_else(|| root.span());
-        let finding = explain(&error, source, span.clone());
-        // After a syntax error half a key may stand in the tree; that is not a second fault.
-        let echo = errors.iter().any(|syntax| touches(syntax.span(), &span));
-        if !echo {
-            findings.push(finding);
+        let missing = missing_field(&error);
+        if missing.is_some() && span == root.span() {
+            // The text itself lacks the key: there is nothing narrower to cut.
+            if !echoes(&cuts, &[], missing) {
+                findings.push(explain(&error, source, span));
+            }
+            return None;
         }
-        if !cut(&mut root, &span) {
+        let path = blamed(&root, &span)?;
+        // What was cut for a fault of its own is not missing, and after a syntax error half a
+        // key may stand in the tree; neither is a second fault.
+        let echo = errors.iter().any(|syntax| touches(syntax.span(), &span))
+            || echoes(&cuts, &path, missing);
+        if !echo {
+            findings.push(explain(&error, source, span));
+        }
+        if let Some(cut) = Cut::new(&path, &error) {
+            cuts.push(cut);
+        }
+        if !remove(root.get_mut(), &path) {
             return None;
         }
     }
@@ -74,6 +88,50 @@ pub fn read<T: DeserializeOwned>(source: &Source, findings: &mut Findings) -> Op
         .at(source, 0..0),
     );
     None
+}
+
+/// A key that was cut out of a table for a fault of its own.
+struct Cut {
+    table: Vec<Step>,
+    keys: Vec<String>,
+}
+
+impl Cut {
+    fn new(path: &[Step], error: &toml::de::Error) -> Option<Self> {
+        let (Step::Key(key), table) = path.split_last()? else {
+            return None;
+        };
+        // A mistyped key stands for the one that was meant.
+        let meant = unknown_field(error)
+            .and_then(|(_, known)| nearest(key, known.iter().copied()).map(str::to_owned));
+        Some(Self {
+            table: table.to_vec(),
+            keys: std::iter::once(key.clone()).chain(meant).collect(),
+        })
+    }
+}
+
+/// Whether the missing key is one that was cut out of this table before.
+fn echoes(cuts: &[Cut], table: &[Step], missing: Option<&str>) -> bool {
+    missing.is_some_and(|missing| {
+        cuts.iter()
+            .any(|cut| cut.table == table && cut.keys.iter().any(|key| key == missing))
+    })
+}
+
+fn missing_field(error: &toml::de::Error) -> Option<&str> {
+    error
+        .message()
+        .strip_prefix("missing field `")?
+        .split('`')
+        .next()
+}
+
+/// The key that is not known, and those that are.
+fn unknown_field(error: &toml::de::Error) -> Option<(&str, Vec<&str>)> {
+    let rest = error.message().strip_prefix("unknown field ")?;
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
 }
 
 fn touches(syntax: Option<Range<usize>>, span: &Range<usize>) -> bool {
@@ -88,11 +146,8 @@ fn explain(error: &toml::de::Error, source: &Source, span: Range<usize>) -> Find
             .at(source, span)
             .help(help);
     }
-    if let Some(rest) = message.strip_prefix("unknown field ") {
-        let mut quoted = rest.split('`').skip(1).step_by(2);
-        let key = quoted.next().unwrap_or_default().to_owned();
-        let known: Vec<&str> = quoted.collect();
-        let help = match nearest(&key, known.iter().copied()) {
+    if let Some((key, known)) = unknown_field(error) {
+        let help = match nearest(key, known.iter().copied()) {
             Some(near) => format!("`{near}` is the nearest key that is known here"),
             None => format!("known here: {}", known.join(", ")),
         };
@@ -127,20 +182,19 @@ fn lower_first(message: &str) -> String {
 }
 
 /// A step from a value to one inside it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 enum Step {
     Key(String),
     Index(usize),
 }
 
-/// Removes the innermost entry that `span` blames. The span of a table with a header is that
-/// header, so containment says nothing about depth: the whole tree is searched for the
-/// narrowest entry that holds the span, the deepest of equals.
-fn cut(root: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
-    let mut best: Option<(usize, Vec<Step>)> = None;
+/// The innermost entry that `span` blames. The span of a table with a header is that header,
+/// so containment says nothing about depth: the whole tree is searched for the narrowest
+/// entry that holds the span, the deepest of equals.
+fn blamed(root: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<Step>> {
+    let mut best = None;
     search(root, span, &mut Vec::new(), &mut best);
-    let Some((_, path)) = best else { return false };
-    remove(root.get_mut(), &path)
+    best.map(|(_, path)| path)
 }
 
 fn search(

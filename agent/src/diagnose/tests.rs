@@ -82,7 +82,6 @@ fn every_fault_of_a_text_comes_back() {
             "2:1 unknown-key unknown key `colour`",
             "5:11 value invalid value: integer `70000`, expected u16",
             "5:21 value invalid value: integer `-1`, expected u16",
-            "6:1 missing-key key `id` is missing",
             "7:6 value invalid type: integer `3`, expected a string",
             "10:1 unknown-key unknown key `flow`",
             "13:1 unknown-key unknown key `tpc`",

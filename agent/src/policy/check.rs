@@ -11,16 +11,18 @@ use toml::Spanned;
 use super::check_flows;
 use super::schema::{Group, Policy, Row, SCHEMA};
 use super::values::{Condition, PortDefault, is_name};
-use crate::diagnose::{Finding, Findings, Source, nearest};
+use crate::diagnose::{Finding, Findings, Source, kind, nearest};
 
 /// Checks one policy. `findings` may already hold what reading the text gave.
 pub(super) fn policy(policy: &Policy, source: &Source, findings: &mut Findings) {
-    let read_whole = !findings.has_errors();
+    // An unknown key takes nothing away; any other fault of reading may have.
+    let read_whole = findings.iter().all(|it| it.kind == kind::UNKNOWN_KEY);
     let mut check = Check {
         policy,
         source,
         findings,
         used: Used::default(),
+        read_whole,
     };
     check.head();
     check.topologies();
@@ -32,8 +34,8 @@ pub(super) fn policy(policy: &Policy, source: &Source, findings: &mut Findings) 
         check.row(row);
     }
     check.contradictions();
-    check_flows::inferred(&mut check);
     if read_whole {
+        check_flows::inferred(&mut check);
         check.row_numbers();
         check.unused();
     }
@@ -55,6 +57,8 @@ pub(super) struct Check<'a> {
     pub(super) source: &'a Source,
     pub(super) findings: &'a mut Findings,
     pub(super) used: Used,
+    /// Whether what is not in the policy is not in the text either.
+    pub(super) read_whole: bool,
 }
 
 impl Check<'_> {
@@ -177,6 +181,9 @@ impl Check<'_> {
     }
 
     fn options(&mut self) {
+        if !self.read_whole {
+            return;
+        }
         for (name, option) in self.policy.options.spanned() {
             let message = match (option.default, option.choices.len()) {
                 (Some(_), 0) | (None, 2..) => continue,
@@ -200,7 +207,7 @@ impl Check<'_> {
                 }
             }
             let Some(default) = &port.default else {
-                if !port.say_when.is_empty() {
+                if self.read_whole && !port.say_when.is_empty() {
                     let message = format!("port `{}` has no default to take away", name.get_ref());
                     self.refuse(name, "port", message, "drop `say-when`, or add the default");
                 }
@@ -314,7 +321,8 @@ impl Check<'_> {
         }
         let own = row.contradicts.iter().chain(&row.restored_from);
         for reference in own.filter(|reference| reference.get_ref().product.is_none()) {
-            if super::catalogue::row_of(policy, reference.get_ref()).is_none() {
+            let known = super::catalogue::row_of(policy, reference.get_ref()).is_some();
+            if self.read_whole && !known {
                 let message = format!("no row is called `{}`", reference.get_ref());
                 let help = "row ids are \"table/n\"; \"product/table/n\" in another product";
                 self.refuse(reference, "unknown-row", message, help);

@@ -13,7 +13,7 @@ pub(super) fn row(check: &mut Check<'_>, row: &Row) {
     let policy = check.policy;
     let id = row.id.get_ref();
     match (&row.undecidable, row.flows.is_empty()) {
-        (None, true) => check.refuse(
+        (None, true) if check.read_whole => check.refuse(
             &row.id,
             "undecidable",
             format!("row {id} has no flow and does not say why"),
@@ -31,7 +31,7 @@ pub(super) fn row(check: &mut Check<'_>, row: &Row) {
         .flows
         .iter()
         .all(|flow| policy.flow_conditions(row, flow).next().is_some());
-    if row.requirement != Requirement::Required && !guarded {
+    if check.read_whole && row.requirement != Requirement::Required && !guarded {
         check.refuse(
             &row.id,
             "requirement",
@@ -55,7 +55,7 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
             check.used.roles.insert(role.get_ref().clone());
         }
     }
-    if flow.from.is_empty() {
+    if check.read_whole && flow.from.is_empty() {
         let message = format!("a flow of row {id} comes from nobody");
         check.refuse(
             &row.id,
@@ -64,7 +64,7 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
             "name the roles that begin it in `from`",
         );
     }
-    if flow.to.is_empty() == flow.to_group.is_none() {
+    if check.read_whole && flow.to.is_empty() == flow.to_group.is_none() {
         let message = format!("a flow of row {id} needs `to` or `to-group`, and one of them only");
         let help = "roles are asked by `to`, hosts that play no role by `to-group`";
         check.refuse(&row.id, "flow", message, help);
@@ -107,7 +107,7 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
 fn ports(check: &mut Check<'_>, row: &Row, flow: &Flow) {
     let policy = check.policy;
     let id = row.id.get_ref();
-    if flow.transports().next().is_none() {
+    if check.read_whole && flow.transports().next().is_none() {
         let message = format!("a flow of row {id} has no port");
         let help = "add `tcp`, `udp` or `protocol`; a row without a port is `undecidable`";
         check.refuse(&row.id, "flow", message, help);
