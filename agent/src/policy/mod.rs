@@ -8,6 +8,7 @@
 pub mod catalogue;
 mod check;
 mod check_flows;
+pub mod generate;
 mod protocols;
 pub mod schema;
 pub mod select;
