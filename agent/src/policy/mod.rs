@@ -8,6 +8,7 @@
 pub mod catalogue;
 mod check;
 mod check_flows;
+mod check_words;
 pub mod generate;
 mod protocols;
 pub mod schema;

@@ -383,3 +383,6 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
