@@ -39,6 +39,8 @@ pub enum PolicyCommand {
     Show(PolicyShow),
     /// Check policy files; exit code 78 where one has an error
     Check(PolicyCheck),
+    /// Compare two policies: what the second says otherwise
+    Diff(PolicyDiff),
 }
 
 /// `policy list`
@@ -85,6 +87,21 @@ pub struct PolicyCheck {
     pub format: TextOrJson,
 }
 
+/// `policy diff`
+#[derive(Debug, Args)]
+pub struct PolicyDiff {
+    /// A product's id, or a policy file (a path with `/` or `.toml`)
+    pub old: String,
+    /// The other one
+    pub new: String,
+    /// Where else policies are
+    #[command(flatten)]
+    pub catalogue: CatalogueArgs,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
 /// `--format text|json`, `--json`
 #[derive(Debug, Clone, Args)]
 pub struct TextOrJson {
@@ -120,4 +137,8 @@ pub enum ShowFormat {
     Text,
     /// For programs; its shape is stable
     Json,
+    /// A graph of roles and flows for Graphviz
+    Dot,
+    /// The same for Mermaid
+    Mermaid,
 }

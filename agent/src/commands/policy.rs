@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{Outcome, Status};
-use crate::cli::{PolicyCheck, PolicyCommand, PolicyList, PolicyShow, ShowFormat};
+use crate::cli::{PolicyCheck, PolicyCommand, PolicyDiff, PolicyList, PolicyShow, ShowFormat};
 use crate::diagnose::{Findings, Severity, Source};
 use crate::policy::Catalogue;
 use crate::policy::catalogue::check_files;
@@ -23,6 +23,7 @@ pub fn run(command: PolicyCommand) -> Result<Outcome> {
         PolicyCommand::List(args) => list(&args),
         PolicyCommand::Show(args) => show(&args),
         PolicyCommand::Check(args) => check(&args),
+        PolicyCommand::Diff(args) => diff(&args),
     }
 }
 
@@ -135,18 +136,7 @@ fn list_text(catalogue: &Catalogue) -> String {
 fn show(args: &PolicyShow) -> Result<Outcome> {
     let (catalogue, findings) = load(&args.catalogue.policies)?;
     let Some(policy) = catalogue.get(&args.product) else {
-        let hint = match catalogue.nearest(&args.product) {
-            Some(near) => format!("`{near}` is the nearest that is known"),
-            None => "`portcullis policy list` names them all".to_owned(),
-        };
-        let message = format!("no product is called `{}`; {hint}", args.product);
-        let mut outcome = Outcome::refused(Status::Usage, &message);
-        if findings.has_errors() {
-            // The product may stand in a file that was refused.
-            outcome.stderr = talk(&findings) + "\n" + &outcome.stderr;
-            outcome.status = Status::Findings;
-        }
-        return Ok(outcome);
+        return Ok(no_product(&args.product, &catalogue, &findings));
     };
     let filter = Filter {
         role: args.role.clone(),
@@ -163,9 +153,26 @@ fn show(args: &PolicyShow) -> Result<Outcome> {
     let stdout = match format {
         ShowFormat::Text => show::text(&catalogue, policy, &filter),
         ShowFormat::Json => format!("{:#}\n", show::json(&catalogue, policy, &filter)),
+        ShowFormat::Dot => show::dot(policy, &filter),
+        ShowFormat::Mermaid => show::mermaid(policy, &filter),
     };
     // What is shown is whole; a fault in another file is said, and is no reason to fail.
     Ok(Outcome::done(stdout).with_talk(talk(&findings)))
+}
+
+/// Why a product is not there. It may stand in a file that was refused.
+fn no_product(id: &str, catalogue: &Catalogue, findings: &Findings) -> Outcome {
+    let hint = match catalogue.nearest(id) {
+        Some(near) => format!("`{near}` is the nearest that is known"),
+        None => "`portcullis policy list` names them all".to_owned(),
+    };
+    let message = format!("no product is called `{id}`; {hint}");
+    let mut outcome = Outcome::refused(Status::Usage, &message);
+    if findings.has_errors() {
+        outcome.stderr = talk(findings) + "\n" + &outcome.stderr;
+        outcome.status = Status::Findings;
+    }
+    outcome
 }
 
 fn check(args: &PolicyCheck) -> Result<Outcome> {
@@ -204,6 +211,40 @@ fn check_text(files: usize, findings: &Findings) -> String {
     } else {
         format!("{rendered}\n{summary}")
     }
+}
+
+fn diff(args: &PolicyDiff) -> Result<Outcome> {
+    let (catalogue, findings) = load(&args.catalogue.policies)?;
+    let mut sides = Vec::new();
+    for side in [&args.old, &args.new] {
+        let policy = if side.contains('/') || side.ends_with(".toml") {
+            // A file is compared as it is, whatever product it stands in for.
+            let source = Source::new(side.as_str(), read_file(Path::new(side))?);
+            let (own, findings) = Catalogue::from_sources(vec![source], Vec::new());
+            let policy = own.iter().next().map(|(_, policy)| policy.clone());
+            let Some(policy) = policy else {
+                return Ok(Outcome {
+                    stdout: String::new(),
+                    stderr: talk(&findings),
+                    status: Status::Findings,
+                });
+            };
+            policy
+        } else {
+            match catalogue.get(side) {
+                Some(policy) => policy.clone(),
+                None => return Ok(no_product(side, &catalogue, &findings)),
+            }
+        };
+        sides.push(policy);
+    }
+    let comparison = show::diff(&catalogue, &sides[0], &sides[1]);
+    let stdout = if args.format.json() {
+        format!("{:#}\n", comparison.to_json())
+    } else {
+        comparison.text()
+    };
+    Ok(Outcome::done(stdout).with_talk(talk(&findings)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A policy as its readers see it: as JSON that other programs rely on, and as text.
 
+mod diff;
+mod graph;
 mod text;
 
 use serde::Serialize;
@@ -12,6 +14,8 @@ use super::select::FlowPart;
 use super::values::PortRef;
 use crate::diagnose::{Keyed, nearest};
 
+pub use diff::{Comparison, Difference, diff};
+pub use graph::{dot, mermaid};
 pub use text::text;
 
 /// The number that JSON output carries.

@@ -145,6 +145,33 @@ fn a_directory_adds_and_replaces() {
 }
 
 #[test]
+fn diff_takes_products_and_files() {
+    let scratch = Scratch::new("diff");
+    let moved = shipped().replace("default = 8080", "default = 8443");
+    let moved = scratch.write("moved.toml", &moved);
+    let none = "--policies /nonexistent";
+    let outcome = run_line(&format!("policy diff seal-output-engine {moved} {none}"));
+    assert_eq!(outcome.status, Status::Done, "{}", outcome.stderr);
+    let first = outcome.stdout.lines().next();
+    assert_eq!(first, Some("~ ports rest default: \"8080\" => \"8443\""));
+    let same = "policy diff seal-output-engine seal-output-engine";
+    assert_eq!(
+        run_line(&format!("{same} {none}")).stdout,
+        "no difference\n"
+    );
+    let json = run_line(&format!(
+        "policy diff {moved} seal-output-engine --json {none}"
+    ));
+    let value: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["differences"][0]["old"], "8443");
+    let broken = scratch.write("broken.toml", "schema = 1");
+    let outcome = run_line(&format!("policy diff {broken} seal-output-engine {none}"));
+    assert_eq!(outcome.status, Status::Findings);
+    let outcome = run_line(&format!("policy diff seal seal-output-engine {none}"));
+    assert_eq!(outcome.status, Status::Usage);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let words = ["portcullis", "policy", "check", "/nonexistent/x.toml"];
     let error = crate::commands::run(Cli::try_parse_from(words).unwrap()).unwrap_err();

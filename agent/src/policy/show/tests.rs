@@ -163,3 +163,67 @@ fn text_shows_every_row() {
         "{text}"
     );
 }
+
+#[test]
+fn graphs_draw_who_reaches_whom() {
+    let (catalogue, _) = Catalogue::load([]);
+    let seal = catalogue.get("seal-output-engine").unwrap();
+    let filter = Filter {
+        role: Some("api-client".to_owned()),
+        topology: Some("cluster".to_owned()),
+    };
+    assert_eq!(
+        dot(seal, &filter),
+        "digraph \"seal-output-engine\" {\n  rankdir=LR;\n  node [shape=box];\n  \
+         \"node\";\n  \"api-client\";\n  \
+         \"node\" -> \"node\" [label=\"tcp 8080, 8081, 8082\"];\n  \
+         \"api-client\" -> \"node\" [label=\"tcp 8080\", style=dashed];\n  \
+         \"api-client\" -> \"node\" [label=\"tcp 8081, 8082\"];\n}\n"
+    );
+    assert_eq!(
+        mermaid(seal, &filter),
+        "flowchart LR\n  n0[\"node\"]\n  n1[\"api-client\"]\n  \
+         n0 -->|\"tcp 8080, 8081, 8082\"| n0\n  \
+         n1 -.->|\"tcp 8080\"| n0\n  n1 -->|\"tcp 8081, 8082\"| n0\n"
+    );
+}
+
+#[test]
+fn differences_are_named() {
+    let text = include_str!("../check/sample.toml");
+    let read = |text: &str| {
+        let source = crate::diagnose::Source::new("x.toml", text);
+        let (catalogue, findings) = Catalogue::from_sources(vec![source], vec![]);
+        assert!(!findings.has_errors(), "{}", findings.render(false));
+        let policy = catalogue.iter().next().unwrap().1.clone();
+        (catalogue, policy)
+    };
+    let (catalogue, old) = read(text);
+    let same = text.replace("id = \"sample\"", "id = \"renamed\"");
+    let (_, same) = read(&same);
+    assert_eq!(diff(&catalogue, &old, &same).text(), "no difference\n");
+    let new = text
+        .replace("default = 8080", "default = 8081")
+        .replace("rows = 6", "rows = 5")
+        .replace(
+            "[[rows]]\nid = \"main/6\"\nservice = \"unknown\"\nundecidable = \"no port\"\n",
+            "",
+        )
+        .replace("[roles.device]", "[roles.gadget]")
+        .replace("to = [\"device\"]", "to = [\"gadget\"]");
+    let (_, new) = read(&new);
+    let comparison = diff(&catalogue, &old, &new);
+    assert_eq!(
+        comparison.text(),
+        "~ tables main rows: 6 => 5\n\
+         + roles gadget\n\
+         - roles device\n\
+         ~ ports web default: \"8080\" => \"8081\"\n\
+         ~ rows main/1 flows: client -> server tcp 8080, web + 1, 443 named web, web-next \
+         => client -> server tcp 8081, web + 1, 443 named web, web-next\n\
+         ~ rows main/2 flows: server -> device udp 1900 via discovery \
+         => server -> gadget udp 1900 via discovery\n\
+         - rows main/6: unknown\n"
+    );
+    assert_eq!(comparison.to_json()["differences"][0]["key"], "rows");
+}
