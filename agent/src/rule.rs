@@ -130,3 +130,67 @@ pub struct RuleSet {
     /// Egress default.
     pub egress: DefaultAction,
 }
+
+impl Service {
+    /// The transport's word in output: `tcp`, `udp`, `icmp`, `icmpv6`, IANA's keyword in lower case or the number of another protocol,
+    /// `any` for all of them. DHCP is `udp`.
+    #[must_use]
+    pub fn transport(&self) -> String {
+        match self {
+            Self::Tcp(_) => "tcp".to_owned(),
+            Self::Udp(_) | Self::Dhcp4 | Self::Dhcp6 => "udp".to_owned(),
+            Self::Icmp(_) => "icmp".to_owned(),
+            Self::Icmpv6(_) => "icmpv6".to_owned(),
+            Self::Protocol(number) => crate::policy::Transport::Protocol(*number).to_string(),
+            Self::All => "any".to_owned(),
+        }
+    }
+
+    /// Destination ports of the flow's first packet, or ICMP types, in words: `443`, `8300-8302`. None: every port, or a protocol without.
+    #[must_use]
+    pub fn ports(&self, direction: Direction) -> Vec<String> {
+        let ranges = |ranges: &[RangeInclusive<u16>]| {
+            let words = ranges
+                .iter()
+                .map(|range| match (range.start(), range.end()) {
+                    (first, last) if first == last => first.to_string(),
+                    (first, last) => format!("{first}-{last}"),
+                });
+            words.collect()
+        };
+        let types = |types: &[u8]| types.iter().map(u8::to_string).collect();
+        match self {
+            Self::Tcp(ports) | Self::Udp(ports) => ranges(ports),
+            Self::Icmp(kinds) | Self::Icmpv6(kinds) => types(kinds),
+            // The server answers to the client's port (RFC 2131 section 4.1, RFC 8415 section 7.2).
+            Self::Dhcp4 if direction == Direction::Ingress => vec!["68".to_owned()],
+            Self::Dhcp4 => vec!["67".to_owned()],
+            Self::Dhcp6 if direction == Direction::Ingress => vec!["546".to_owned()],
+            Self::Dhcp6 => vec!["547".to_owned()],
+            Self::Protocol(_) | Self::All => Vec::new(),
+        }
+    }
+}
+
+impl Peers {
+    /// The prefixes in words; `any` alone where anyone is admitted.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::Any => vec!["any".to_owned()],
+            Self::Prefixes(prefixes) => prefixes.iter().map(IpNet::to_string).collect(),
+        }
+    }
+}
+
+impl Precedence {
+    /// What rules of this kind do, in output.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Block => "deny",
+            Self::Failsafe | Self::Allow => "allow",
+            Self::AuditStage => "audit",
+        }
+    }
+}

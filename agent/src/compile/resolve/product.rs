@@ -1,0 +1,529 @@
+//! Where each flow of a product's document stands on this host.
+//!
+//! A flow concerns a host that plays one of its roles; what the document states at one end
+//! holds at both. Topologies, options and versions alone decide whether it is opened, the
+//! operator's peers decide to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use agent_common::event::Direction;
+
+use super::peers::{PeerBook, distinct, is_nobody, union};
+use crate::host::{HostConfig, Product, Span};
+use crate::policy::schema::{self, Group, GroupKind, PrintedDirection, Scope};
+use crate::policy::values::{Condition, PortRange, Transport, Version};
+use crate::policy::{Flow, FlowPart, OptionValue, OptionValues, Policy, Row, Truth};
+use crate::rule::{Peers, Service};
+
+/// A product as this host installs it.
+pub(super) struct Selected<'a> {
+    pub(super) product: &'a Product,
+    pub(super) policy: &'a Policy,
+    topologies: BTreeSet<&'a str>,
+    options: OptionValues,
+    versions: BTreeMap<String, Version>,
+    ports: BTreeMap<String, Vec<PortRange>>,
+}
+
+/// Where a flow stands; every flow in exactly one place.
+pub(super) enum Place {
+    /// It makes rules: at most one for each direction.
+    Rules(Vec<Draft>),
+    /// The operator left its row out.
+    Skipped {
+        /// The operator's reason.
+        reason: String,
+    },
+    /// No flow can be made of its row.
+    Undecided {
+        /// The policy's reason.
+        why: String,
+    },
+    /// Something that it needs does not hold, or nobody is at the other end.
+    Inactive {
+        /// What does not hold.
+        why: String,
+        /// The keys of the product's table that would change it.
+        needs: String,
+    },
+    /// It stays inside a host.
+    HostOnly {
+        /// Why.
+        why: String,
+    },
+    /// This host plays none of its roles.
+    OtherRoles,
+}
+
+/// A rule in the making.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Draft {
+    pub(super) direction: Direction,
+    pub(super) service: Service,
+    pub(super) peers: Peers,
+    pub(super) groups: Vec<IpAddr>,
+    pub(super) stated: bool,
+}
+
+/// The end of a pair that is not this host.
+#[derive(Clone, Copy)]
+enum Other<'a> {
+    Role(&'a str),
+    Group(&'a str),
+}
+
+/// A pair of roles of which this host plays one.
+struct Pair<'a> {
+    direction: Direction,
+    own: &'a str,
+    other: Other<'a>,
+}
+
+/// The pairs of a flow, sorted by what they are to this host.
+#[derive(Default)]
+struct Pairs<'a> {
+    crossing: Vec<Pair<'a>>,
+    inside: Vec<&'a str>,
+}
+
+impl<'a> Selected<'a> {
+    pub(super) fn new(product: &'a Product, policy: &'a Policy) -> Self {
+        Self {
+            product,
+            policy,
+            topologies: product.topologies_in(policy),
+            options: product.option_values(policy),
+            versions: product.versions_said(),
+            ports: product.ports_said(),
+        }
+    }
+
+    /// Whether this host is an end of the flow.
+    pub(super) fn concerns(&self, flow: &Flow) -> bool {
+        flow.from
+            .iter()
+            .chain(&flow.to)
+            .any(|role| self.product.plays(role.get_ref()))
+    }
+
+    /// Where a row without flows stands.
+    pub(super) fn place_row(&self, row: &Row) -> Place {
+        let id = self.policy.row_id(row);
+        match self.product.skipped(&id) {
+            Some(reason) => Place::Skipped {
+                reason: reason.to_owned(),
+            },
+            None => Place::Undecided {
+                why: row.undecidable.clone().unwrap_or_default(),
+            },
+        }
+    }
+
+    /// Where one flow stands. A document's wildcard that lets anyone in is noted in `wildcards`.
+    pub(super) fn place(
+        &self,
+        row: &Row,
+        part: &FlowPart<'_>,
+        book: &mut PeerBook<'_>,
+        wildcards: &mut Vec<Wildcard>,
+    ) -> Place {
+        let id = self.policy.row_id(row);
+        if let Some(reason) = self.product.skipped(&id) {
+            return Place::Skipped {
+                reason: reason.to_owned(),
+            };
+        }
+        if let Some(inactive) = self.unmet(row, part.flow) {
+            return inactive;
+        }
+        if self.policy.scope_of(row) == Some(Scope::Host) {
+            return Place::HostOnly {
+                why: "its flows never leave the host".to_owned(),
+            };
+        }
+        let pairs = self.pairs(part.flow);
+        if pairs.crossing.is_empty() {
+            return match pairs.inside.first() {
+                Some(role) => Place::HostOnly {
+                    why: format!("from `{role}` to a role of the same host"),
+                },
+                None => Place::OtherRoles,
+            };
+        }
+        self.cross(row, part, &pairs.crossing, book, wildcards)
+    }
+
+    /// What of topologies, options and versions does not hold.
+    fn unmet(&self, row: &Row, flow: &Flow) -> Option<Place> {
+        let (mut why, mut needs) = (Vec::new(), Vec::new());
+        if !self.policy.row_in(row, &self.topologies) {
+            let wanted = self.policy.topologies_of(row);
+            let wanted: Vec<&str> = wanted.iter().map(|name| name.get_ref().as_str()).collect();
+            why.push(format!("it holds in topology {}", quoted(&wanted, " or ")));
+            let first = wanted.first().copied().unwrap_or_default();
+            needs.push(format!("topologies = [\"{first}\"]"));
+        }
+        for condition in self.policy.flow_conditions(row, flow) {
+            let truth = self.options.holds(condition);
+            let need = need_of(condition);
+            if truth != Truth::Holds && !needs.contains(&need) {
+                why.push(self.why_not(condition, truth));
+                needs.push(need);
+            }
+        }
+        for (line, from, truth) in self.policy.since_unmet(row, &self.versions) {
+            let unsaid = match truth {
+                Truth::Unsaid => ", and no version is said",
+                _ => "",
+            };
+            why.push(format!("it holds from {line} {from} on{unsaid}"));
+            needs.push(format!("versions.{line} = \"{from}\""));
+        }
+        (!needs.is_empty()).then(|| Place::Inactive {
+            why: why.join("; "),
+            needs: needs.join(", "),
+        })
+    }
+
+    fn why_not(&self, condition: &Condition, truth: Truth) -> String {
+        let option = condition.option();
+        match (condition, truth, self.options.get(option)) {
+            (_, Truth::Unsaid, _) => format!("option `{option}` is not said"),
+            (Condition::On(_), ..) => format!("option `{option}` is off"),
+            (Condition::Off(_), ..) => format!("option `{option}` is on"),
+            (Condition::Is(_, wanted), _, Some(OptionValue::Choice(said))) => {
+                format!("option `{option}` is `{said}`, not `{wanted}`")
+            }
+            (Condition::Is(..), ..) => format!("option `{option}` is another"),
+        }
+    }
+
+    /// Two roles of this host stay inside, except where other hosts play one of them too: the
+    /// flow leaves for a to-role, and comes from a from-role, that is `several`.
+    fn pairs<'f>(&self, flow: &'f Flow) -> Pairs<'f> {
+        let mut pairs = Pairs::default();
+        let several = |role: &str| self.policy.several(role, &self.topologies);
+        let plays = |role: &str| self.product.plays(role);
+        for from in flow.from.iter().map(|role| role.get_ref().as_str()) {
+            if let Some(group) = &flow.to_group
+                && plays(from)
+            {
+                pairs.crossing.push(Pair {
+                    direction: Direction::Egress,
+                    own: from,
+                    other: Other::Group(group.get_ref()),
+                });
+            }
+            for to in flow.to.iter().map(|role| role.get_ref().as_str()) {
+                let both = plays(from) && plays(to);
+                let leaves = plays(from) && (!both || several(to));
+                let comes = plays(to) && (!both || several(from));
+                if leaves {
+                    pairs.crossing.push(Pair {
+                        direction: Direction::Egress,
+                        own: from,
+                        other: Other::Role(to),
+                    });
+                }
+                if comes {
+                    pairs.crossing.push(Pair {
+                        direction: Direction::Ingress,
+                        own: to,
+                        other: Other::Role(from),
+                    });
+                }
+                if both && !leaves && !comes {
+                    pairs.inside.push(from);
+                }
+            }
+        }
+        pairs
+    }
+
+    /// The rules of the pairs that leave or enter this host.
+    fn cross(
+        &self,
+        row: &Row,
+        part: &FlowPart<'_>,
+        pairs: &[Pair<'_>],
+        book: &mut PeerBook<'_>,
+        wildcards: &mut Vec<Wildcard>,
+    ) -> Place {
+        let mut ends: Vec<(Direction, Peers, bool)> = Vec::new();
+        let (mut why, mut needs) = (Vec::new(), Vec::new());
+        for pair in pairs {
+            let stated = self.stated(row, pair);
+            match self.admitted(pair.other, row, part, book, wildcards) {
+                Ok(peers) => {
+                    let known = ends
+                        .iter_mut()
+                        .find(|(direction, ..)| *direction == pair.direction);
+                    match known {
+                        Some((_, admitted, known)) => {
+                            let before = std::mem::replace(admitted, Peers::Any);
+                            *admitted = union(before, peers);
+                            *known |= stated;
+                        }
+                        None => ends.push((pair.direction, peers, stated)),
+                    }
+                }
+                Err((reason, need)) if !needs.contains(&need) => {
+                    why.push(reason);
+                    needs.push(need);
+                }
+                Err(_) => {}
+            }
+        }
+        let inactive = |why: Vec<String>, needs: Vec<String>| Place::Inactive {
+            why: why.join("; "),
+            needs: needs.join(", "),
+        };
+        if ends.is_empty() {
+            return inactive(why, needs);
+        }
+        let service = match self.service(part) {
+            Ok(service) => service,
+            Err(port) => {
+                let need = format!("ports.{port}");
+                return inactive(vec![format!("port `{port}` has no value")], vec![need]);
+            }
+        };
+        let groups = match part.flow.via.as_ref() {
+            None => Vec::new(),
+            Some(via) => match self.members(via.get_ref(), book) {
+                Ok(groups) => groups,
+                Err((reason, need)) => return inactive(vec![reason], vec![need]),
+            },
+        };
+        ends.sort_by_key(|(direction, ..)| *direction);
+        let drafts = ends.into_iter().map(|(direction, peers, stated)| Draft {
+            direction,
+            service: service.clone(),
+            peers,
+            groups: groups.clone(),
+            stated,
+        });
+        Place::Rules(drafts.collect())
+    }
+
+    /// Whether the document prints this host's end: the row's device is that end and the
+    /// direction fits, or, in a table without devices, the document lists the direction.
+    fn stated(&self, row: &Row, pair: &Pair<'_>) -> bool {
+        let (printed, covered) = match pair.direction {
+            Direction::Ingress => (PrintedDirection::In, schema::Direction::Ingress),
+            Direction::Egress => (PrintedDirection::Out, schema::Direction::Egress),
+        };
+        let direction_fits = row.direction.is_empty() || row.direction.contains(&printed);
+        match &row.device {
+            Some(device) => device.get_ref() == pair.own && direction_fits,
+            None => direction_fits && self.policy.document.covers.contains(&covered),
+        }
+    }
+
+    /// Whom the other end is; the reason and the missing key where that is nobody.
+    fn admitted(
+        &self,
+        other: Other<'_>,
+        row: &Row,
+        part: &FlowPart<'_>,
+        book: &mut PeerBook<'_>,
+        wildcards: &mut Vec<Wildcard>,
+    ) -> Result<Peers, (String, String)> {
+        let role = match other {
+            Other::Role(role) => role,
+            Other::Group(group) => return self.hosts(group, row, part, book, wildcards),
+        };
+        let need = || format!("peers.{role}");
+        let Some(said) = self.product.peers.get(role) else {
+            return Err((format!("the peers of `{role}` are not said"), need()));
+        };
+        let peers = book.admit(said);
+        if !is_nobody(&peers) {
+            return Ok(peers);
+        }
+        let why = if said.is_nobody() {
+            format!("the peers of `{role}` are none")
+        } else {
+            format!("the peers of `{role}` are no host but this one, or have no address yet")
+        };
+        Err((why, need()))
+    }
+
+    /// The hosts of a group that is no multicast or broadcast group.
+    fn hosts(
+        &self,
+        name: &str,
+        row: &Row,
+        part: &FlowPart<'_>,
+        book: &mut PeerBook<'_>,
+        wildcards: &mut Vec<Wildcard>,
+    ) -> Result<Peers, (String, String)> {
+        let missing = |why: &str| Err((format!("{why} `{name}`"), format!("groups.{name}")));
+        let group = self.policy.groups.get(name);
+        let peers = match (self.product.groups.get(name), group) {
+            (Some(said), _) => book.admit(said),
+            (None, Some(group)) if !bound_by_host(group) => {
+                let names = group.names.iter().map(|name| name.get_ref().as_str());
+                let (open, hosts): (Vec<&str>, Vec<&str>) =
+                    names.partition(|name| name.contains('*'));
+                if open.is_empty() {
+                    let addresses = group.addresses.iter().map(|address| *address.get_ref());
+                    let mut prefixes = book.addresses(addresses);
+                    for name in hosts {
+                        prefixes.extend(book.name(name));
+                    }
+                    Peers::Prefixes(distinct(prefixes))
+                } else {
+                    wildcards.push(Wildcard {
+                        row: self.policy.row_id(row),
+                        names: open.iter().map(|&name| name.to_owned()).collect(),
+                        ports: part
+                            .ports()
+                            .map(|port| self.policy.documented_port(port))
+                            .collect(),
+                        span: self.product.span.clone(),
+                    });
+                    Peers::Any
+                }
+            }
+            (None, _) => return missing("nobody is said to be in group"),
+        };
+        if is_nobody(&peers) {
+            return missing("no address is known of group");
+        }
+        Ok(peers)
+    }
+
+    /// The addresses of a multicast or broadcast group.
+    fn members(
+        &self,
+        name: &str,
+        book: &mut PeerBook<'_>,
+    ) -> Result<Vec<IpAddr>, (String, String)> {
+        let group = self.policy.groups.get(name);
+        let documented: Vec<IpAddr> = group
+            .iter()
+            .flat_map(|group| &group.addresses)
+            .map(|address| *address.get_ref())
+            .collect();
+        let broadcast = group.is_some_and(|group| group.kind == Some(GroupKind::Broadcast));
+        let addresses = match self.product.groups.get(name) {
+            Some(said) => match book.admit(said) {
+                Peers::Prefixes(prefixes) => prefixes.iter().map(ipnet::IpNet::addr).collect(),
+                Peers::Any => documented,
+            },
+            None if documented.is_empty() && broadcast => book.broadcasts(),
+            None => documented,
+        };
+        if addresses.is_empty() {
+            let why = format!("no address is said of group `{name}`");
+            return Err((why, format!("groups.{name}")));
+        }
+        Ok(addresses)
+    }
+
+    /// Transport and ports in force; the port's name where it has no value.
+    fn service(&self, part: &FlowPart<'_>) -> Result<Service, String> {
+        if let Transport::Protocol(number) = part.transport {
+            return Ok(Service::Protocol(number));
+        }
+        let mut ranges = Vec::new();
+        for port in part.ports() {
+            let in_force = self
+                .policy
+                .ports_in_force(port, &self.ports, &self.options)
+                .map_err(|_| port.to_string())?;
+            for range in in_force {
+                let range = range.first..=range.last;
+                if !ranges.contains(&range) {
+                    ranges.push(range);
+                }
+            }
+        }
+        Ok(match part.transport {
+            Transport::Udp => Service::Udp(ranges),
+            _ => Service::Tcp(ranges),
+        })
+    }
+
+    /// Every service that any row names for a role of this host, whatever it asks for: what an
+    /// audit stage lets pass.
+    pub(super) fn named_services(&self) -> Vec<(Direction, Service)> {
+        let mut named = Vec::new();
+        for row in self.policy.rows_in_order() {
+            for part in row.parts() {
+                let plays = |roles: &[toml::Spanned<String>]| {
+                    roles.iter().any(|role| self.product.plays(role.get_ref()))
+                };
+                let ends = [
+                    (Direction::Ingress, plays(&part.flow.to)),
+                    (Direction::Egress, plays(&part.flow.from)),
+                ];
+                for (direction, _) in ends.into_iter().filter(|(_, own)| *own) {
+                    // A port without a value is named by nobody yet.
+                    if let Ok(service) = self.service(&part) {
+                        named.push((direction, service));
+                    }
+                }
+            }
+        }
+        named
+    }
+}
+
+/// A document's wildcard that lets anyone in.
+pub(super) struct Wildcard {
+    pub(super) row: String,
+    pub(super) names: Vec<String>,
+    pub(super) ports: Vec<String>,
+    pub(super) span: Span,
+}
+
+/// The line of the product's table that makes a condition hold.
+fn need_of(condition: &Condition) -> String {
+    match condition {
+        Condition::On(option) => format!("options.{option} = true"),
+        Condition::Off(option) => format!("options.{option} = false"),
+        Condition::Is(option, choice) => format!("options.{option} = \"{choice}\""),
+    }
+}
+
+/// Whether the document leaves a group's hosts to the operator.
+fn bound_by_host(group: &Group) -> bool {
+    group.addresses.is_empty() && group.names.is_empty()
+}
+
+fn quoted(words: &[&str], between: &str) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    words.join(between)
+}
+
+/// The names of groups that a configuration needs resolved: those of documents whose rows make
+/// rules here, as far as they are no wildcards.
+pub(super) fn group_names<'a>(
+    config: &'a HostConfig,
+    policies: &'a crate::policy::Catalogue,
+) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    for product in &config.products {
+        let Some(policy) = policies.get(product.policy.get_ref()) else {
+            continue;
+        };
+        let flows = policy.rows.iter().flat_map(|row| &row.flows);
+        let asked = flows
+            .filter(|flow| flow.from.iter().any(|role| product.plays(role.get_ref())))
+            .filter_map(|flow| flow.to_group.as_ref())
+            .filter(|group| !product.groups.contains(group.get_ref()));
+        for group in asked {
+            let group = policy.groups.get(group.get_ref());
+            let known = group.iter().flat_map(|group| &group.names);
+            names.extend(
+                known
+                    .map(|name| name.get_ref().as_str())
+                    .filter(|name| !name.contains('*')),
+            );
+        }
+    }
+    names
+}
