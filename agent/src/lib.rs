@@ -4,6 +4,7 @@ pub mod cli;
 pub mod commands;
 pub mod compile;
 pub mod diagnose;
+pub mod events;
 pub mod facts;
 pub mod host;
 pub mod policy;
