@@ -1,8 +1,9 @@
 //! Which peer class an address is in: a handful of dependent loads whatever the number of prefixes.
 //!
-//! A *slot* is a `u32`: a class, or with bit 31 ([`NODE`]) the number of a node. A node is 256 slots, chosen by the next octet. IPv4 has a
-//! root of 65,536 slots over the first 16 bits, then strides of 8 and 8. IPv6 nodes are path-compressed: each says which bits must have
-//! come before it, so that a chain without branches costs one node, and which class holds where they did not.
+//! A *slot* is a `u32`: a class, or with bit 31 ([`NODE`]) the number of a node. IPv4 has a root of 65,536 slots over the first 16 bits,
+//! then strides of 8 and 8: a node is a block of 256 slots, chosen by the next octet. IPv6 nodes are path-compressed: each says which bits
+//! must have come before, so that a chain without branches costs one node; which class holds where they did not; and where they did, a
+//! class or a block of 256 slots. A lone prefix is then a node without a block: 48 octets instead of a kilobyte.
 
 use crate::net::{Address, V4, V6};
 
@@ -18,7 +19,7 @@ pub const V6_DEPTH: u32 = 16;
 pub struct V6Node {
     /// The bits that led here, most significant half first.
     pub key: [u64; 2],
-    /// Which of them count: all before this node's octet.
+    /// Which of them count: all before this node's octet, or all of a lone prefix.
     pub mask: [u64; 2],
     /// Which half of the address holds this node's octet: 0 or 1.
     pub half: u32,
@@ -26,16 +27,16 @@ pub struct V6Node {
     pub shift: u32,
     /// Class of an address that differs in the bits before.
     pub miss: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// What holds where they did not differ: a class, or with [`NODE`] the block of slots that the octet chooses from.
+    pub hit: u32,
 }
 
 /// The tables that a walk loads from. `None` is a table that could not be read; the packet is denied as internal.
 pub trait Trie {
     /// Slot of the IPv4 root for the first 16 bits.
     fn v4_root(&self, index: u16) -> Option<u32>;
-    /// Slot of a node for one octet.
-    fn slot(&self, node: u32, octet: u8) -> Option<u32>;
+    /// Slot of a block for one octet.
+    fn slot(&self, block: u32, octet: u8) -> Option<u32>;
     /// First slot of the IPv6 trie.
     fn v6_root(&self) -> u32;
     /// Head of an IPv6 node.
@@ -83,8 +84,7 @@ fn v6_walk<T: Trie>(address: V6, trie: &T) -> u32 {
         if slot & NODE == 0 {
             break;
         }
-        let number = slot & !NODE;
-        let Some(node) = trie.v6_node(number) else {
+        let Some(node) = trie.v6_node(slot & !NODE) else {
             return UNREADABLE;
         };
         if ((address.0 ^ node.key[0]) & node.mask[0]) | ((address.1 ^ node.key[1]) & node.mask[1])
@@ -92,8 +92,12 @@ fn v6_walk<T: Trie>(address: V6, trie: &T) -> u32 {
         {
             return node.miss & 0xffff;
         }
+        let hit = node.hit;
+        if hit & NODE == 0 {
+            return hit & 0xffff;
+        }
         let half = if node.half == 0 { address.0 } else { address.1 };
-        let Some(next) = trie.slot(number, (half >> (node.shift & 63)) as u8) else {
+        let Some(next) = trie.slot(hit & !NODE, (half >> (node.shift & 63)) as u8) else {
             return UNREADABLE;
         };
         slot = next;

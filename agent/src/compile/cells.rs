@@ -1,0 +1,322 @@
+//! Port classes and their rows of cells: ports of which the same rules and the same default hold are one class.
+//!
+//! The rules are swept in the order of ports, with the set of rules at the present port kept as a hash; a row is painted once, when its
+//! class is first met.
+
+use std::collections::BTreeSet;
+
+use agent_common::event::Direction;
+use agent_common::tables::{Cell, CellAction, NO_RULE, Plane, other};
+
+use super::classes::{PeerClasses, Who};
+use super::hash::{Map, member};
+use crate::facts::Facts;
+use crate::rule::{DefaultAction, Precedence, Rule, RuleSet};
+
+/// Ports of a plane.
+const PORTS: u32 = 1 << 16;
+
+/// The port classes of a policy.
+pub(super) struct PortClasses {
+    /// How many classes there are; over the limits only counted.
+    pub(super) count: u32,
+    /// Classes that ask who the peer is; the others come after them.
+    pub(super) any_from: u32,
+    /// Classes by port.
+    pub(super) planes: Vec<(Plane, Box<[u16]>)>,
+    /// Rows of cells by class.
+    pub(super) cells: Vec<Cell>,
+}
+
+/// What holds of a port whatever the rules.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Ground {
+    default: DefaultKey,
+    /// Ingress: a default or an audit that lets a packet pass is no evidence of a service.
+    ingress: bool,
+    /// Ingress: the kernel gives this port to flows of the host.
+    ephemeral: bool,
+}
+
+/// [`DefaultAction`] as part of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum DefaultKey {
+    Deny,
+    Audit,
+    Open,
+}
+
+impl From<DefaultAction> for DefaultKey {
+    fn from(action: DefaultAction) -> Self {
+        match action {
+            DefaultAction::Deny => Self::Deny,
+            DefaultAction::Audit => Self::Audit,
+            DefaultAction::Open => Self::Open,
+        }
+    }
+}
+
+impl Ground {
+    fn cell(self, action: CellAction, rule: u16, by_default: bool) -> Cell {
+        let passes = matches!(action, CellAction::Allow | CellAction::Audit);
+        let mut flags = 0;
+        if by_default {
+            flags |= Cell::DEFAULT;
+        }
+        if self.ingress && (self.ephemeral || (by_default && passes)) {
+            flags |= Cell::ASK_FIRST;
+        }
+        Cell::new(action, rule, flags)
+    }
+
+    /// The cell where no rule matches. `near`: the first active rule with this port.
+    fn default_cell(self, near: u16) -> Cell {
+        match self.default {
+            DefaultKey::Deny => self.cell(CellAction::Deny, near, false),
+            DefaultKey::Audit => self.cell(CellAction::Audit, near, true),
+            // A counter of a rule must not count what the rule did not let pass.
+            DefaultKey::Open => self.cell(CellAction::Allow, NO_RULE, true),
+        }
+    }
+
+    fn rule_cell(self, precedence: Precedence, rule: u16) -> Cell {
+        match precedence {
+            Precedence::Block => self.cell(CellAction::Block, rule, false),
+            Precedence::Failsafe | Precedence::Allow => self.cell(CellAction::Allow, rule, false),
+            Precedence::AuditStage => self.cell(CellAction::Audit, rule, true),
+        }
+    }
+}
+
+/// Which ports of the host are its own to give away: the ephemeral range without the reserved ports.
+struct Ephemeral(Vec<bool>);
+
+impl Ephemeral {
+    fn of(facts: &Facts) -> Self {
+        let mut ports = vec![false; PORTS as usize];
+        for port in facts.ephemeral.range() {
+            ports[usize::from(port)] = true;
+        }
+        for port in facts.reserved_ports.iter().flat_map(|range| range.range()) {
+            ports[usize::from(port)] = false;
+        }
+        Self(ports)
+    }
+}
+
+/// A rule begins or ends at a port.
+#[derive(Clone, Copy)]
+struct Edge {
+    at: u32,
+    /// Place in the order of judgement.
+    rank: u32,
+    begins: bool,
+}
+
+/// Rows painted so far: those that ask for the peer apart from those that don't.
+struct Painter<'a> {
+    rules: &'a [Rule],
+    /// Rules in the order of judgement.
+    order: &'a [u16],
+    peers: &'a PeerClasses,
+    by_key: Map<(Ground, u128), u32>,
+    /// By number of discovery: whether the row asks for the peer, and which of its kind it is.
+    found: Vec<(bool, u32)>,
+    asking: Vec<Cell>,
+    alike: Vec<Cell>,
+    /// Classes after this one are only counted.
+    limit: u32,
+}
+
+const UNSET: Cell = Cell(u32::MAX);
+
+impl Painter<'_> {
+    fn class(&mut self, ground: Ground, hash: u128, ranks: &BTreeSet<u32>) -> u32 {
+        let next = self.by_key.len() as u32;
+        let class = *self.by_key.entry((ground, hash)).or_insert(next);
+        if class == next && class < self.limit {
+            let row = self.row(ground, ranks);
+            let asks = row.iter().any(|cell| *cell != row[0]);
+            let rows = if asks {
+                &mut self.asking
+            } else {
+                &mut self.alike
+            };
+            self.found.push((asks, (rows.len() / row.len()) as u32));
+            rows.extend(row);
+        }
+        class
+    }
+
+    /// For each peer class the first rule that matches, else the default.
+    fn row(&self, ground: Ground, ranks: &BTreeSet<u32>) -> Vec<Cell> {
+        let mut row = vec![UNSET; self.peers.count as usize];
+        let mut left = row.len();
+        let mut near = NO_RULE;
+        for &rank in ranks {
+            let index = self.order[rank as usize];
+            let rule = &self.rules[usize::from(index)];
+            let cell = ground.rule_cell(rule.precedence, index);
+            if near == NO_RULE && rule.precedence != Precedence::Block {
+                near = index;
+            }
+            match self.peers.of_rule[usize::from(index)] {
+                Who::Any => {
+                    fill(&mut row, cell);
+                    return row;
+                }
+                Who::List(list) => {
+                    for &class in &self.peers.of_list[list as usize] {
+                        let place = &mut row[usize::from(class)];
+                        if *place == UNSET {
+                            *place = cell;
+                            left -= 1;
+                        }
+                    }
+                    if left == 0 {
+                        return row;
+                    }
+                }
+            }
+        }
+        fill(&mut row, ground.default_cell(near));
+        row
+    }
+}
+
+fn fill(row: &mut [Cell], with: Cell) {
+    for cell in row {
+        if *cell == UNSET {
+            *cell = with;
+        }
+    }
+}
+
+/// Edges of every plane; a rule whose ranges overlap is once at a port.
+fn edges(rules: &[Rule], order: &[u16], used: impl Fn(&Rule) -> bool) -> Vec<(Plane, Vec<Edge>)> {
+    let mut planes: Vec<(Plane, Vec<Edge>)> = Plane::ALL.map(|plane| (plane, Vec::new())).into();
+    for (rank, &index) in order.iter().enumerate() {
+        let rule = &rules[usize::from(index)];
+        if !used(rule) {
+            continue;
+        }
+        let mut places = rule.service.places(rule.direction);
+        places.retain(|(_, range)| !range.is_empty());
+        places.sort_unstable_by_key(|(plane, range)| (*plane, *range.start()));
+        let mut rest = places.into_iter().peekable();
+        while let Some((plane, range)) = rest.next() {
+            let (first, mut last) = (u32::from(*range.start()), u32::from(*range.end()));
+            while let Some((_, next)) =
+                rest.next_if(|(p, r)| *p == plane && u32::from(*r.start()) <= last + 1)
+            {
+                last = last.max((*next.end()).into());
+            }
+            let Some((_, edges)) = planes.iter_mut().find(|(p, _)| *p == plane) else {
+                continue;
+            };
+            let rank = rank as u32;
+            edges.push(Edge {
+                at: first,
+                rank,
+                begins: true,
+            });
+            edges.push(Edge {
+                at: last + 1,
+                rank,
+                begins: false,
+            });
+        }
+    }
+    planes
+}
+
+/// The port classes of these rules and defaults. More than `limit` classes are only counted.
+pub(super) fn classify(
+    set: &RuleSet,
+    order: &[u16],
+    used: impl Fn(&Rule) -> bool,
+    facts: &Facts,
+    peers: &PeerClasses,
+    limit: u32,
+) -> PortClasses {
+    let ephemeral = Ephemeral::of(facts);
+    let ground = |plane: Plane, port: u32| {
+        let (direction, others) = match plane {
+            Plane::IngressTcp | Plane::IngressUdp => (Direction::Ingress, false),
+            Plane::IngressOther => (Direction::Ingress, true),
+            Plane::EgressTcp | Plane::EgressUdp => (Direction::Egress, false),
+            Plane::EgressOther => (Direction::Egress, true),
+        };
+        let ingress = direction == Direction::Ingress;
+        let default = if ingress { set.ingress } else { set.egress };
+        Ground {
+            // Pairs of ports and not packets of a kind: only a rule opens them.
+            default: if others && port >= u32::from(other::DHCP4) {
+                DefaultKey::Deny
+            } else {
+                default.into()
+            },
+            ingress,
+            ephemeral: ingress && !others && ephemeral.0[port as usize],
+        }
+    };
+
+    let mut painter = Painter {
+        rules: &set.rules,
+        order,
+        peers,
+        by_key: Map::default(),
+        found: Vec::new(),
+        asking: Vec::new(),
+        alike: Vec::new(),
+        limit,
+    };
+    let mut planes = Vec::new();
+    for (plane, mut edges) in edges(&set.rules, order, used) {
+        edges.sort_unstable_by_key(|edge| edge.at);
+        let mut edges = edges.into_iter().peekable();
+        let mut ranks = BTreeSet::new();
+        let mut hash = 0;
+        let mut classes = vec![0_u32; PORTS as usize];
+        let mut present: Option<(Ground, u32)> = None;
+        for (port, class) in classes.iter_mut().enumerate() {
+            let mut changed = false;
+            while let Some(edge) = edges.next_if(|edge| edge.at as usize == port) {
+                hash ^= member(edge.rank);
+                if edge.begins {
+                    ranks.insert(edge.rank);
+                } else {
+                    ranks.remove(&edge.rank);
+                }
+                changed = true;
+            }
+            let ground = ground(plane, port as u32);
+            *class = match present {
+                Some((same, class)) if same == ground && !changed => class,
+                _ => painter.class(ground, hash, &ranks),
+            };
+            present = Some((ground, *class));
+        }
+        planes.push((plane, classes));
+    }
+
+    let count = painter.by_key.len() as u32;
+    let any_from = painter.found.iter().filter(|(asks, _)| *asks).count() as u32;
+    let number = |class: &u32| match painter.found.get(*class as usize) {
+        Some((true, place)) => *place as u16,
+        Some((false, place)) => (any_from + place) as u16,
+        None => 0,
+    };
+    let planes = planes
+        .iter()
+        .map(|(plane, classes)| (*plane, classes.iter().map(number).collect()))
+        .collect();
+    let mut cells = painter.asking;
+    cells.append(&mut painter.alike);
+    PortClasses {
+        count,
+        any_from,
+        planes,
+        cells,
+    }
+}

@@ -1,0 +1,6 @@
+//! Compiled tables against a naive reading of the rules, and the decision over them.
+
+mod build;
+mod naive;
+mod properties;
+mod sizes;

@@ -1,0 +1,112 @@
+//! What the rules say, read one by one: no class, no trie, no table.
+
+use std::net::IpAddr;
+
+use agent_common::event::Direction;
+use agent_common::tables::{Cell, CellAction, NO_RULE};
+
+use crate::facts::Facts;
+use crate::rule::{DefaultAction, Peers, Precedence, Rule, RuleSet, Service};
+
+/// What a packet asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asks {
+    Tcp(u16),
+    Udp(u16),
+    Icmp(u8),
+    Icmpv6(u8),
+    Protocol(u8),
+    Dhcp4,
+    Dhcp6,
+}
+
+fn serves(service: &Service, asks: Asks) -> bool {
+    match (service, asks) {
+        (Service::Tcp(ranges), Asks::Tcp(port)) | (Service::Udp(ranges), Asks::Udp(port)) => {
+            ranges.iter().any(|range| range.contains(&port))
+        }
+        (Service::Icmp(types), Asks::Icmp(kind)) | (Service::Icmpv6(types), Asks::Icmpv6(kind)) => {
+            types.contains(&kind)
+        }
+        (Service::Protocol(number), Asks::Protocol(asked)) => *number == asked,
+        (Service::Dhcp4, Asks::Dhcp4) | (Service::Dhcp6, Asks::Dhcp6) => true,
+        (Service::All, Asks::Tcp(_) | Asks::Udp(_) | Asks::Icmp(_)) => true,
+        (Service::All, Asks::Icmpv6(kind)) => kind < 130,
+        (Service::All, Asks::Protocol(number)) => number != 2,
+        _ => false,
+    }
+}
+
+fn admits(peers: &Peers, peer: IpAddr) -> bool {
+    match peers {
+        Peers::Any => true,
+        Peers::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&peer)),
+    }
+}
+
+/// The cell for a packet: what the first rule that matches says, else the default.
+pub(super) fn judge(
+    set: &RuleSet,
+    facts: &Facts,
+    direction: Direction,
+    asks: Asks,
+    peer: IpAddr,
+) -> Cell {
+    let (port, has_port) = match asks {
+        Asks::Tcp(port) | Asks::Udp(port) => (port, true),
+        _ => (0, false),
+    };
+    let ingress = direction == Direction::Ingress;
+    let reserved = facts
+        .reserved_ports
+        .iter()
+        .any(|range| range.first <= port && port <= range.last);
+    let ephemeral = has_port
+        && ingress
+        && facts.ephemeral.first <= port
+        && port <= facts.ephemeral.last
+        && !reserved;
+    let named = |rule: &&Rule| {
+        rule.groups.is_empty() && rule.direction == direction && serves(&rule.service, asks)
+    };
+    let index = |wanted: &Rule| {
+        let place = set.rules.iter().position(|rule| std::ptr::eq(rule, wanted));
+        place.unwrap() as u16
+    };
+    let order = [
+        Precedence::Block,
+        Precedence::Failsafe,
+        Precedence::Allow,
+        Precedence::AuditStage,
+    ];
+    let in_order = || {
+        order.iter().flat_map(|precedence| {
+            let here = set.rules.iter().filter(named);
+            here.filter(|rule| rule.precedence == *precedence)
+        })
+    };
+    let near = in_order()
+        .find(|rule| rule.precedence != Precedence::Block)
+        .map_or(NO_RULE, index);
+    let (action, rule, default) = match in_order().find(|rule| admits(&rule.peers, peer)) {
+        Some(rule) => match rule.precedence {
+            Precedence::Block => (CellAction::Block, index(rule), false),
+            Precedence::Failsafe | Precedence::Allow => (CellAction::Allow, index(rule), false),
+            Precedence::AuditStage => (CellAction::Audit, index(rule), true),
+        },
+        None if matches!(asks, Asks::Dhcp4 | Asks::Dhcp6) => (CellAction::Deny, near, false),
+        None => match if ingress { set.ingress } else { set.egress } {
+            DefaultAction::Deny => (CellAction::Deny, near, false),
+            DefaultAction::Audit => (CellAction::Audit, near, true),
+            DefaultAction::Open => (CellAction::Allow, NO_RULE, true),
+        },
+    };
+    let mut flags = 0;
+    if default {
+        flags |= Cell::DEFAULT;
+    }
+    if ephemeral || (ingress && default) {
+        flags |= Cell::ASK_FIRST;
+    }
+    Cell::new(action, rule, flags)
+}
