@@ -3,12 +3,10 @@
 //! Ingress: cell; where it denies, a reply to a flow of this host. Egress: block, answer, entry, rules. Only egress inserts, and only what
 //! came to the rules and passed there: answers to whoever asks leave no trace, so a flood of spoofed requests has no table to fill.
 
-use crate::flow::{
-    Began, FlowEntry, FlowKey, FlowState, FlowTable, after_received, after_sent, asked_slot,
-    recent, stamp,
-};
+use crate::conntrack::{enter, reply, sent};
+use crate::flow::{FlowKey, FlowState, asked_slot, recent, stamp};
 use crate::lookup::Lookup;
-use crate::net::{Address, IpProto, tcp};
+use crate::net::{Address, tcp};
 use crate::packet::Segment;
 use crate::tables::{Cell, CellAction, Plane, other};
 use crate::trie::Classified;
@@ -16,18 +14,6 @@ use crate::verdict::{Action, Reason, Verdict};
 
 /// Denied because a table could not be read.
 pub(crate) const INTERNAL: Verdict = Verdict::deny(Reason::Internal);
-
-/// Which stamps and time-outs a protocol has.
-#[inline(always)]
-pub(crate) fn began_table(protocol: IpProto) -> Began {
-    if protocol == IpProto::TCP {
-        Began::Tcp
-    } else if protocol == IpProto::UDP {
-        Began::Udp
-    } else {
-        Began::Echo
-    }
-}
 
 #[inline(always)]
 fn ingress_plane(tcp: bool) -> Plane {
@@ -111,14 +97,7 @@ pub fn ingress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Ver
             segment.source,
             segment.source_port,
         );
-        if let Some(verdict) = reply(
-            world,
-            &key,
-            segment.source,
-            egress_plane(tcp),
-            segment.source_port,
-            segment.flags,
-        ) {
+        if let Some(verdict) = reply(world, &key, segment.flags) {
             return verdict;
         }
     }
@@ -173,7 +152,7 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
     );
     let mut asked_entry = false;
     if back.asks_first() || back.action() == CellAction::Block {
-        if let Some(verdict) = sent(world, &key, rules, segment.flags) {
+        if let Some(verdict) = sent(world, &key, segment.flags) {
             return verdict;
         }
         if back.action() == CellAction::Block {
@@ -192,7 +171,7 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
     {
         return answer(back);
     }
-    if !asked_entry && let Some(verdict) = sent(world, &key, rules, segment.flags) {
+    if !asked_entry && let Some(verdict) = sent(world, &key, segment.flags) {
         return verdict;
     }
     let verdict = begin(world, segment, rules);
@@ -239,175 +218,6 @@ fn begin<A: Address, W: Lookup>(world: &W, segment: &Segment<A>, rules: Cell) ->
     );
     enter(world, &key, state, verdict);
     verdict
-}
-
-/// Enters a flow that the rules let begin.
-#[inline(always)]
-pub(crate) fn enter<W: Lookup>(world: &W, key: &FlowKey, state: FlowState, verdict: Verdict) {
-    let now = world.now();
-    let entry = FlowEntry::new(
-        now,
-        world.head().generation,
-        state,
-        verdict.action(),
-        verdict.rule(),
-    );
-    world.insert(FlowTable::New, key, &entry);
-    world.set_began(
-        began_table(IpProto(key.protocol)),
-        key.local_port,
-        stamp(now),
-    );
-}
-
-/// The live entry of a flow, and the table it lies in.
-#[inline(always)]
-fn find<W: Lookup>(world: &W, key: &FlowKey, now: u32) -> Option<(W::Flow, FlowTable)> {
-    if key.protocol == IpProto::TCP.0
-        && let Some(flow) = world.flow(FlowTable::Established, key)
-        && !flow.expired(now, &world.head().timeouts)
-    {
-        return Some((flow, FlowTable::Established));
-    }
-    let flow = world.flow(FlowTable::New, key)?;
-    if flow.expired(now, &world.head().timeouts) {
-        return None;
-    }
-    Some((flow, FlowTable::New))
-}
-
-/// Whether the present policy still lets the host send this flow. An entry of another generation is judged again by the egress rules;
-/// what they no longer allow ends here.
-#[inline(always)]
-fn still_allowed<W: Lookup>(
-    world: &W,
-    entry: &FlowEntry,
-    rules: Option<Cell>,
-) -> Result<(), Verdict> {
-    let generation = world.head().generation;
-    if entry.generation.load(core::sync::atomic::Ordering::Relaxed) == generation {
-        return Ok(());
-    }
-    let Some(rules) = rules else {
-        return Err(INTERNAL);
-    };
-    let verdict = verdict_of(rules);
-    if !verdict.passes() {
-        let reason = if rules.action() == CellAction::Block {
-            Reason::Block
-        } else {
-            Reason::Ended
-        };
-        return Err(Verdict::new(Action::Deny, reason, rules.rule()));
-    }
-    entry.rejudge(generation, verdict.action(), verdict.rule());
-    Ok(())
-}
-
-/// What an entry gives its packets: its own action; an audited flow was logged when it began.
-#[inline(always)]
-fn inherited(entry: &FlowEntry) -> Verdict {
-    match entry.action() {
-        Action::Audit => Verdict::new(Action::Audit, Reason::Reply, entry.rule()).quiet(),
-        _ => Verdict::new(Action::Allow, Reason::Reply, entry.rule()),
-    }
-}
-
-/// A packet that the host sends in a flow with an entry.
-#[inline(always)]
-pub(crate) fn sent<W: Lookup>(world: &W, key: &FlowKey, rules: Cell, flags: u8) -> Option<Verdict> {
-    let now = world.now();
-    let (flow, table) = find(world, key, now)?;
-    if let Err(ended) = still_allowed(world, &flow, Some(rules)) {
-        return Some(ended);
-    }
-    flow.touch(now);
-    world.set_began(
-        began_table(IpProto(key.protocol)),
-        key.local_port,
-        stamp(now),
-    );
-    let verdict = inherited(&flow);
-    if key.protocol == IpProto::TCP.0 {
-        let state = flow.state();
-        let next = after_sent(state, flags);
-        if next != state {
-            advance(world, key, &flow, table, next, now);
-        }
-    }
-    Some(verdict)
-}
-
-/// Moves a flow to the table where its new state belongs. One that finds the established table full stays in the first.
-#[inline(always)]
-fn advance<W: Lookup>(
-    world: &W,
-    key: &FlowKey,
-    flow: &FlowEntry,
-    table: FlowTable,
-    state: FlowState,
-    now: u32,
-) {
-    let home = if state == FlowState::Established {
-        FlowTable::Established
-    } else {
-        FlowTable::New
-    };
-    flow.set_state(state);
-    if home == table {
-        return;
-    }
-    let entry = FlowEntry::new(
-        now,
-        world.head().generation,
-        state,
-        flow.action(),
-        flow.rule(),
-    );
-    if world.insert(home, key, &entry) {
-        world.remove(table, key);
-    }
-}
-
-/// A packet that may belong to a flow that this host began: `None` where it does not.
-#[inline(always)]
-pub(crate) fn reply<A: Classified, W: Lookup>(
-    world: &W,
-    key: &FlowKey,
-    peer: A,
-    rules_plane: Plane,
-    rules_port: u16,
-    flags: u8,
-) -> Option<Verdict> {
-    let table = began_table(IpProto(key.protocol));
-    let now = world.now();
-    let timeouts = &world.head().timeouts;
-    let longest = match table {
-        Began::Tcp => timeouts.tcp_established,
-        Began::Udp => timeouts.udp,
-        Began::Echo => timeouts.echo,
-    };
-    // One load spares the hash look-ups for every port that never began anything.
-    if !recent(world.began(table, key.local_port), now, longest) {
-        return None;
-    }
-    let (flow, _) = find(world, key, now)?;
-    if flow.generation.load(core::sync::atomic::Ordering::Relaxed) != world.head().generation
-        && let Err(ended) =
-            still_allowed(world, &flow, cell_for(world, rules_plane, rules_port, peer))
-    {
-        return Some(ended);
-    }
-    flow.touch(now);
-    world.set_began(table, key.local_port, stamp(now));
-    if table == Began::Tcp {
-        let state = flow.state();
-        let next = after_received(state, flags);
-        if next != state {
-            flow.set_state(next);
-        }
-    }
-    Some(inherited(&flow))
 }
 
 /// Remembers that this peer asked this port, so that the answer may leave.
@@ -457,16 +267,4 @@ pub(crate) fn dhcp<A: Classified, W: Lookup>(
     };
     let verdict = verdict_of(cell);
     verdict.passes().then_some(verdict)
-}
-
-/// Whether a flow's entry is alive, for a packet that only quotes it: nothing is refreshed.
-#[inline(always)]
-pub(crate) fn lives<W: Lookup>(world: &W, key: &FlowKey) -> bool {
-    let now = world.now();
-    match find(world, key, now) {
-        Some((flow, _)) => {
-            flow.generation.load(core::sync::atomic::Ordering::Relaxed) == world.head().generation
-        }
-        None => false,
-    }
 }

@@ -41,9 +41,9 @@ pub struct Summary {
     /// TCP flags.
     pub tcp_flags: u8,
     /// 4, 6, or 0 where it is not IP.
-    pub family: u8,
+    pub family: u16,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u16,
     /// Octets of the frame, as the hook counts them.
     pub length: u32,
 }
@@ -52,7 +52,7 @@ impl Summary {
     /// Sets both addresses.
     #[inline(always)]
     pub fn set_addresses<A: Address>(&mut self, source: A, destination: A) {
-        self.family = A::FAMILY;
+        self.family = A::FAMILY as u16;
         self.source = source.wide();
         self.destination = destination.wide();
     }

@@ -2,11 +2,10 @@
 //!
 //! Only egress inserts; ingress refreshes entries in place. So nobody outside can fill the tables.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
 use crate::net::{Address, IpProto, tcp};
 use crate::tables::Timeouts;
 use crate::verdict::Action;
+use crate::word::Word;
 
 /// A flow as this host sees it. Echo has its identifier as local port and 0 as peer port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -20,10 +19,11 @@ pub struct FlowKey {
     pub peer_port: u16,
     /// This host's port.
     pub local_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
+    /// IP protocol number. Two octets, and two reserved: no array at an odd offset, which LLVM would clear by unaligned writes to the
+    /// stack, and the verifier refuses those.
+    pub protocol: u16,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u16,
 }
 
 impl FlowKey {
@@ -41,9 +41,17 @@ impl FlowKey {
             local: local.wide(),
             peer_port,
             local_port,
-            protocol: protocol.0,
-            reserved: [0; 3],
+            protocol: u16::from(protocol.0),
+            reserved: 0,
         }
+    }
+}
+
+impl FlowKey {
+    /// The IP protocol.
+    #[inline(always)]
+    pub const fn protocol(&self) -> IpProto {
+        IpProto(self.protocol as u8)
     }
 }
 
@@ -94,17 +102,16 @@ impl FlowState {
     }
 }
 
-/// An entry as it lies in the map. Programs on several CPUs read and write it, so every field is an atomic word; relaxed loads and stores
-/// of a word are plain moves on BPF.
+/// An entry as it lies in the map. Programs on several CPUs read and write it, so every field is a [`Word`].
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct FlowEntry {
     /// Tick of the last packet.
-    pub last: AtomicU32,
+    pub last: Word,
     /// Generation of the policy that judged it.
-    pub generation: AtomicU32,
+    pub generation: Word,
     /// Bits 0-15 rule index, 16-18 [`FlowState`], 24-25 [`Action`].
-    word: AtomicU32,
+    word: Word,
     /// Zero.
     reserved: [u32; 5],
 }
@@ -146,9 +153,9 @@ impl FlowEntry {
     #[inline(always)]
     pub fn new(now: u32, generation: u32, state: FlowState, action: Action, rule: u16) -> Self {
         Self {
-            last: AtomicU32::new(now),
-            generation: AtomicU32::new(generation),
-            word: AtomicU32::new(word(state, action, rule)),
+            last: Word::new(now),
+            generation: Word::new(generation),
+            word: Word::new(word(state, action, rule)),
             reserved: [0; 5],
         }
     }
@@ -156,13 +163,13 @@ impl FlowEntry {
     /// Where the flow stands.
     #[inline(always)]
     pub fn state(&self) -> FlowState {
-        FlowState::from_bits(self.word.load(Relaxed) >> 16)
+        FlowState::from_bits(self.word.load() >> 16)
     }
 
     /// What was decided when it began (or when it was last judged).
     #[inline(always)]
     pub fn action(&self) -> Action {
-        if self.word.load(Relaxed) >> 24 & 3 == Action::Audit as u32 {
+        if self.word.load() >> 24 & 3 == Action::Audit as u32 {
             Action::Audit
         } else {
             Action::Allow
@@ -172,43 +179,43 @@ impl FlowEntry {
     /// The rule that let it begin.
     #[inline(always)]
     pub fn rule(&self) -> u16 {
-        self.word.load(Relaxed) as u16
+        self.word.load() as u16
     }
 
     /// Sets the state and leaves the rest.
     #[inline(always)]
     pub fn set_state(&self, state: FlowState) {
-        let word = self.word.load(Relaxed) & !(7 << 16) | (state as u32) << 16;
-        self.word.store(word, Relaxed);
+        let word = self.word.load() & !(7 << 16) | (state as u32) << 16;
+        self.word.store(word);
     }
 
     /// Takes over a new judgement.
     #[inline(always)]
     pub fn rejudge(&self, generation: u32, action: Action, rule: u16) {
-        self.word.store(word(self.state(), action, rule), Relaxed);
-        self.generation.store(generation, Relaxed);
+        self.word.store(word(self.state(), action, rule));
+        self.generation.store(generation);
     }
 
     /// Notes a packet; a word that says so already is not written again, to keep the cache line shared.
     #[inline(always)]
     pub fn touch(&self, now: u32) {
-        if self.last.load(Relaxed) != now {
-            self.last.store(now, Relaxed);
+        if self.last.load() != now {
+            self.last.store(now);
         }
     }
 
     /// Whether it has outlived its time-out.
     #[inline(always)]
     pub fn expired(&self, now: u32, timeouts: &Timeouts) -> bool {
-        expired(self.last.load(Relaxed), now, self.state().timeout(timeouts))
+        expired(self.last.load(), now, self.state().timeout(timeouts))
     }
 
     /// The entry as plain numbers.
     pub fn record(&self) -> FlowRecord {
         FlowRecord {
-            last: self.last.load(Relaxed),
-            generation: self.generation.load(Relaxed),
-            word: self.word.load(Relaxed),
+            last: self.last.load(),
+            generation: self.generation.load(),
+            word: self.word.load(),
             reserved: self.reserved,
         }
     }

@@ -13,6 +13,12 @@ pub trait Frame {
     /// not in readable memory there.
     fn load<T: Header>(&self, at: u32) -> Option<T>;
 
+    /// The same at an offset that is known when the program is compiled: the verifier needs no proof of its range.
+    #[inline(always)]
+    fn fixed<T: Header, const AT: u32>(&self) -> Option<T> {
+        self.load(AT)
+    }
+
     /// Octets of the whole frame.
     fn length(&self) -> u32;
 

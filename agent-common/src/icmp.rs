@@ -1,19 +1,19 @@
 //! The decision over ICMP and ICMPv6: echo, errors by the packet they quote, neighbour discovery, multicast listeners.
 
-use crate::decide::{INTERNAL, answer, cell_for, lives, reply, verdict_of, was_asked};
-use crate::decide::{enter, sent};
+use crate::conntrack::{enter, lives, reply, sent};
+use crate::decide::{INTERNAL, answer, cell_for, verdict_of, was_asked};
 use crate::flow::{FlowKey, FlowState};
 use crate::lookup::Lookup;
 use crate::net::{Address, IpProto, icmp};
 use crate::packet::{Network, Quoted};
-use crate::parse::{IcmpHead, Quotable};
+use crate::parse::{Family, IcmpHead};
 use crate::tables::{CellAction, Plane, other};
 use crate::trie::Classified;
 use crate::verdict::{Reason, Verdict};
 
 /// An address of either family, with all that an ICMP decision needs.
-pub trait Host: Classified + Quotable {}
-impl<A: Classified + Quotable> Host for A {}
+pub trait Host: Classified + Family {}
+impl<A: Classified + Family> Host for A {}
 
 /// What an ICMP message is, in words common to both families.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,15 +106,7 @@ pub(crate) fn ingress<A: Host, W: Lookup>(
     match kind {
         Kind::EchoReply => {
             let key = echo_key(network.destination, network.source, head.identifier);
-            reply(
-                world,
-                &key,
-                network.source,
-                Plane::EgressOther,
-                index::<A>(A::ECHO),
-                0,
-            )
-            .unwrap_or(stands)
+            reply(world, &key, 0).unwrap_or(stands)
         }
         Kind::Error => match quoted() {
             Some(quoted) if quoted.source == network.destination && would_send(world, &quoted) => {
@@ -154,7 +146,7 @@ pub(crate) fn egress<A: Host, W: Lookup>(
     match kind {
         Kind::Echo => {
             let key = echo_key(network.source, network.destination, head.identifier);
-            if let Some(verdict) = sent(world, &key, rules, 0) {
+            if let Some(verdict) = sent(world, &key, 0) {
                 return verdict;
             }
             if stands.passes() {

@@ -5,7 +5,7 @@ use crate::event::{Direction, Summary};
 use crate::frame::Frame;
 use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
-use crate::net::{EtherType, IpProto, V4};
+use crate::net::{EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Segment};
 use crate::parse;
 use crate::tables::{Head, Plane, facts, other};
@@ -20,8 +20,8 @@ pub fn frame<F: Frame + ?Sized, W: Lookup>(
     summary: &mut Summary,
 ) -> Verdict {
     summary.length = frame.length();
-    let (ether_type, to_group) = match parse::link(frame) {
-        Ok(link) => link,
+    let ether_type = match parse::ether_type(frame) {
+        Ok(ether_type) => ether_type,
         Err(reason) => return Verdict::deny(reason),
     };
     summary.ether_type = ether_type.0;
@@ -29,39 +29,25 @@ pub fn frame<F: Frame + ?Sized, W: Lookup>(
         return Verdict::deny(Reason::Vlan);
     }
     match ether_type {
-        EtherType::IPV4 => match parse::ipv4(frame, to_group) {
-            Ok(packet) => network(direction, frame, world, &packet, summary),
-            Err((reason, packet)) => refused(packet, reason, summary),
-        },
-        EtherType::IPV6 => match parse::ipv6(frame, to_group) {
-            Ok(packet) => network(direction, frame, world, &packet, summary),
-            Err((reason, packet)) => refused(packet, reason, summary),
-        },
+        EtherType::IPV4 => network::<F, W, V4>(direction, frame, world, summary),
+        EtherType::IPV6 => network::<F, W, V6>(direction, frame, world, summary),
         link if link.is_link() => Verdict::pass(Reason::Link),
         _ => Verdict::deny(Reason::NonIp),
     }
 }
 
-#[inline(always)]
-fn refused<A: Host>(packet: Option<Network<A>>, reason: Reason, summary: &mut Summary) -> Verdict {
-    if let Some(packet) = packet {
-        summary.set_addresses(packet.source, packet.destination);
-        summary.protocol = packet.protocol.0;
-    }
-    Verdict::deny(reason)
-}
-
-/// The decision over an IP packet. Out of line in the programs, once for each family.
+/// The decision over an IP packet. Out of line in the programs, once for each family, with a stack frame of its own for the headers.
 #[inline(never)]
 fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
     direction: Direction,
     frame: &F,
     world: &W,
-    packet: &Network<A>,
     summary: &mut Summary,
 ) -> Verdict {
-    summary.set_addresses(packet.source, packet.destination);
-    summary.protocol = packet.protocol.0;
+    let packet = &match A::header(frame, summary) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::deny(reason),
+    };
     if world.head().flags & Head::FORWARDS != 0 {
         match is_forwarded(direction, world, packet) {
             Some(false) => {}
@@ -102,7 +88,7 @@ fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
 
 /// Notes ports and flags in the summary.
 #[inline(always)]
-pub fn describe<A: Host>(segment: &Segment<A>, summary: &mut Summary) {
+fn describe<A: Host>(segment: &Segment<A>, summary: &mut Summary) {
     summary.source_port = segment.source_port;
     summary.destination_port = segment.destination_port;
     summary.tcp_flags = segment.flags;
@@ -110,16 +96,12 @@ pub fn describe<A: Host>(segment: &Segment<A>, summary: &mut Summary) {
 
 /// The summary of a plain IPv4 segment, made only where there is something to report.
 #[inline(always)]
-pub fn summary_v4(segment: &Segment<V4>, length: u32) -> Summary {
-    let mut summary = Summary {
-        ether_type: EtherType::IPV4.0,
-        protocol: segment.protocol.0,
-        length,
-        ..Summary::default()
-    };
+pub fn summarize_v4<F: Frame + ?Sized>(segment: &Segment<V4>, frame: &F, summary: &mut Summary) {
+    summary.length = frame.length();
+    summary.ether_type = EtherType::IPV4.0;
+    summary.protocol = segment.protocol.0;
     summary.set_addresses(segment.source, segment.destination);
-    describe(segment, &mut summary);
-    summary
+    describe(segment, summary);
 }
 
 #[inline(always)]

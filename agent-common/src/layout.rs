@@ -2,6 +2,7 @@
 
 use core::mem::{align_of, offset_of, size_of};
 
+use crate::budget::Bucket;
 use crate::event::{DenyEvent, Summary};
 use crate::flow::{FlowEntry, FlowKey, FlowRecord};
 use crate::tables::{Balance, Budget, Head, RuleCounter, Timeouts};
@@ -22,12 +23,13 @@ macro_rules! layout {
     };
 }
 
-layout!(FlowKey, size 40, align 8, { peer: 0, local: 16, peer_port: 32, local_port: 34, protocol: 36, reserved: 37 });
+layout!(FlowKey, size 40, align 8, { peer: 0, local: 16, peer_port: 32, local_port: 34, protocol: 36, reserved: 38 });
 layout!(FlowEntry, size 32, align 4, { last: 0, generation: 4 });
 layout!(FlowRecord, size 32, align 4, { last: 0, generation: 4, word: 8, reserved: 12 });
 layout!(V6Node, size 48, align 8, { key: 0, mask: 16, half: 32, shift: 36, miss: 40, hit: 44 });
 layout!(Timeouts, size 24, align 4, { tcp_new: 0, tcp_established: 4, tcp_closing: 8, udp: 12, echo: 16, asked: 20 });
 layout!(Budget, size 8, align 4, { refill: 0, burst: 4 });
+layout!(Bucket, size 8, align 4, { last: 0, tokens: 4 });
 layout!(Head, size 96, align 4, {
     generation: 0, flags: 4, peer_classes: 8, any_from: 12, facts_row: 16, v6_root: 20, timeouts: 24, budget_all: 48, budget_peer: 64,
     reserved: 80,
@@ -38,7 +40,7 @@ layout!(Balance, size 48, align 8, {
 });
 layout!(Summary, size 48, align 8, {
     source: 0, destination: 16, source_port: 32, destination_port: 34, ether_type: 36, protocol: 38, tcp_flags: 39, family: 40,
-    reserved: 41, length: 44,
+    reserved: 42, length: 44,
 });
 layout!(DenyEvent, size 80, align 8, {
     packet: 0, verdict: 48, generation: 52, interface: 56, tick: 60, uid: 64, bank: 68, direction: 69, hook: 70, reserved: 71, cgroup: 72,

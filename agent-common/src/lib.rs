@@ -3,6 +3,8 @@
 //! No I/O, no allocation, and nothing of aya-ebpf: the same code runs in the kernel over maps and in user space over the compiled tables.
 #![cfg_attr(not(test), no_std)]
 
+pub mod budget;
+mod conntrack;
 pub mod decide;
 pub mod event;
 pub mod flow;
@@ -17,3 +19,4 @@ pub mod parse;
 pub mod tables;
 pub mod trie;
 pub mod verdict;
+pub mod word;

@@ -41,6 +41,14 @@ pub trait Trie {
     fn v6_root(&self) -> u32;
     /// Head of an IPv6 node.
     fn v6_node(&self, node: u32) -> Option<&V6Node>;
+    /// The walk over them. The programs call it as a function that the verifier checks once, not at every place that asks.
+    #[inline(always)]
+    fn v6_class(&self, address: V6) -> u32
+    where
+        Self: Sized,
+    {
+        v6_walk(address, self)
+    }
 }
 
 /// An address that a trie can find.
@@ -66,19 +74,29 @@ impl Classified for V4 {
 impl Classified for V6 {
     #[inline(always)]
     fn class<T: Trie>(self, trie: &T) -> Option<u16> {
-        match v6_walk(self, trie) {
+        match trie.v6_class(self) {
             UNREADABLE => None,
             class => Some(class as u16),
         }
     }
 }
 
-const UNREADABLE: u32 = u32::MAX;
+/// The class of an address in the wide form of [`Address::wide`].
+#[inline(always)]
+pub fn class_of<T: Trie>(wide: [u64; 2], trie: &T) -> Option<u16> {
+    if wide[0] == 0 && wide[1] >> 32 == 0xffff {
+        V4(wide[1] as u32).class(trie)
+    } else {
+        V6(wide[0], wide[1]).class(trie)
+    }
+}
 
-/// The walk itself, out of line in the BPF programs: it is long, and several places ask. One word comes back because a BPF function can't
-/// return a pair.
-#[inline(never)]
-fn v6_walk<T: Trie>(address: V6, trie: &T) -> u32 {
+/// What [`Trie::v6_class`] gives where a table could not be read.
+pub const UNREADABLE: u32 = u32::MAX;
+
+/// The IPv6 walk: the class, or [`UNREADABLE`].
+#[inline(always)]
+pub fn v6_walk<T: Trie>(address: V6, trie: &T) -> u32 {
     let mut slot = trie.v6_root();
     for _ in 0..V6_DEPTH {
         if slot & NODE == 0 {
@@ -87,9 +105,8 @@ fn v6_walk<T: Trie>(address: V6, trie: &T) -> u32 {
         let Some(node) = trie.v6_node(slot & !NODE) else {
             return UNREADABLE;
         };
-        if ((address.0 ^ node.key[0]) & node.mask[0]) | ((address.1 ^ node.key[1]) & node.mask[1])
-            != 0
-        {
+        let before = (address.0 ^ node.key[0]) & node.mask[0];
+        if before | ((address.1 ^ node.key[1]) & node.mask[1]) != 0 {
             return node.miss & 0xffff;
         }
         let hit = node.hit;

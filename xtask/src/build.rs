@@ -91,6 +91,8 @@ fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        "-Ctarget-cpu=v3".to_owned(),
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         // The same object from any directory of any machine; where several fit, the last counts.
         format!(
             "--remap-path-prefix={}/lib/rustlib/src=.",

@@ -165,7 +165,7 @@ pub enum DecodeError {
     Action(u8),
     /// No known address family.
     #[error("{0} is no address family")]
-    Family(u8),
+    Family(u16),
 }
 
 /// Little-endian fields one after the other, as `DenyEvent` lays them out.
@@ -217,8 +217,8 @@ pub fn decode(
     let (source, destination) = (fields.address(), fields.address());
     let (source_port, destination_port) = (fields.short(), fields.short());
     let ether_type = fields.short();
-    let (protocol, tcp_flags, family) = (fields.byte(), fields.byte(), fields.byte());
-    let _: [u8; 3] = fields.take();
+    let (protocol, tcp_flags) = (fields.byte(), fields.byte());
+    let (family, _) = (fields.short(), fields.short());
     let length = fields.word();
     let verdict = Verdict(fields.word());
     let (generation, interface_index, tick) = (fields.word(), fields.word(), fields.word());
@@ -278,7 +278,7 @@ pub fn decode(
     })
 }
 
-fn transport_of(family: u8, ether_type: u16, protocol: u8, kind_and_code: u16) -> Transport {
+fn transport_of(family: u16, ether_type: u16, protocol: u8, kind_and_code: u16) -> Transport {
     let [kind, code] = kind_and_code.to_be_bytes();
     let is_ip = [EtherType::IPV4.0, EtherType::IPV6.0].contains(&ether_type);
     match (family, IpProto(protocol)) {

@@ -18,7 +18,9 @@ fn octets(event: &DenyEvent) -> Vec<u8> {
     ] {
         bytes.extend(short.to_le_bytes());
     }
-    bytes.extend([packet.protocol, packet.tcp_flags, packet.family, 0, 0, 0]);
+    bytes.extend([packet.protocol, packet.tcp_flags]);
+    bytes.extend(packet.family.to_le_bytes());
+    bytes.extend([0, 0]);
     for word in [
         packet.length,
         event.verdict,

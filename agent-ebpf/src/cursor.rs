@@ -1,0 +1,230 @@
+//! The only pointers into packets and into tables: every read is checked against the frame's end or masked to the table's size.
+
+use core::ffi::c_void;
+use core::hint::black_box;
+
+use agent_common::event::{DenyEvent, Direction, Hook};
+use agent_common::frame::{Frame, Header};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated;
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+use crate::report::Call;
+
+/// Headers lie within this many octets of a frame's beginning: link 18, IPv4 60, an ICMP error 8, a quoted IPv4 60, its transport 20, with
+/// room. A power of two, because the verifier forgets a range that was spilled and a mask at the use gives it back.
+const HEADERS: usize = 1024;
+
+/// Octets that the TC programs make linear before they read.
+pub(crate) const LINEAR: u32 = 192;
+
+/// Linear packet memory.
+#[derive(Clone, Copy)]
+struct Memory {
+    start: usize,
+    end: usize,
+}
+
+impl Memory {
+    #[inline(always)]
+    fn read<T: Header>(&self, at: usize) -> Option<T> {
+        let from = self.start + at;
+        if from + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: the octets lie between the packet's start and end, as just checked (the verifier proves it again); every value of them is
+        // a T (Header), and the read asks for no alignment.
+        Some(unsafe { (from as *const T).read_unaligned() })
+    }
+}
+
+/// A frame at the XDP hook.
+pub(crate) struct XdpFrame {
+    memory: Memory,
+}
+
+impl XdpFrame {
+    /// The frame of this call.
+    #[inline(always)]
+    pub(crate) fn new(context: &XdpContext) -> Self {
+        Self {
+            memory: Memory {
+                start: context.data(),
+                end: context.data_end(),
+            },
+        }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn load<T: Header>(&self, at: u32) -> Option<T> {
+        self.memory.read(black_box(at) as usize & (HEADERS - 1))
+    }
+
+    #[inline(always)]
+    fn fixed<T: Header, const AT: u32>(&self) -> Option<T> {
+        self.memory.read(AT as usize)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        (self.memory.end - self.memory.start) as u32
+    }
+
+    #[inline(always)]
+    fn has_stripped_tag(&self) -> bool {
+        false
+    }
+}
+
+/// A frame at a TC hook.
+pub(crate) struct SkbFrame {
+    memory: Memory,
+    length: u32,
+    tagged: bool,
+}
+
+impl SkbFrame {
+    /// The frame of this call, its headers made linear where they are not (a sender through a packet ring leaves 14 octets linear).
+    #[inline(always)]
+    pub(crate) fn new(context: &TcContext) -> Self {
+        let length = context.len();
+        let wanted = if length < LINEAR { length } else { LINEAR };
+        if context.data() + wanted as usize > context.data_end() {
+            // A failure leaves the frame as it was; what can't be read is denied as unreadable.
+            let _ = context.pull_data(wanted);
+        }
+        // SAFETY: the context pointer is the kernel's, valid for the whole call.
+        let tagged = unsafe { (*context.skb.skb).vlan_present } != 0;
+        Self {
+            memory: Memory {
+                start: context.data(),
+                end: context.data_end(),
+            },
+            length,
+            tagged,
+        }
+    }
+}
+
+impl Frame for SkbFrame {
+    #[inline(always)]
+    fn load<T: Header>(&self, at: u32) -> Option<T> {
+        self.memory.read(black_box(at) as usize & (HEADERS - 1))
+    }
+
+    #[inline(always)]
+    fn fixed<T: Header, const AT: u32>(&self) -> Option<T> {
+        self.memory.read(AT as usize)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    #[inline(always)]
+    fn has_stripped_tag(&self) -> bool {
+        self.tagged
+    }
+}
+
+/// A pointer to one element of a table in a map value.
+///
+/// The index is masked here, behind [`black_box`], because LLVM may keep it in a wider stack slot, and the verifiers of 5.10 and 6.1 then
+/// forget its range ("unbounded min value").
+///
+/// # Safety
+///
+/// `table` points to a live map value, and `N` is a power of two.
+#[inline(always)]
+pub(crate) unsafe fn element<T, const N: usize>(table: *const [T; N], index: u32) -> *mut T {
+    const { assert!(N.is_power_of_two()) };
+    let index = black_box(index) as usize & (N - 1);
+    // SAFETY: the masked index is inside the array that the caller vouches for.
+    unsafe { table.cast::<T>().cast_mut().add(index) }
+}
+
+impl Call for XdpContext {
+    const DIRECTION: Direction = Direction::Ingress;
+    const HOOK: Hook = Hook::Xdp;
+    type Frame = XdpFrame;
+    #[inline(always)]
+    fn frame(&self) -> XdpFrame {
+        XdpFrame::new(self)
+    }
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.ingress_ifindex() as u32
+    }
+    #[inline(always)]
+    fn sender(&self) -> (u32, u64) {
+        (DenyEvent::NO_UID, 0)
+    }
+}
+
+/// A call of the TC ingress hook.
+pub(crate) struct TcIngress(pub(crate) TcContext);
+
+/// A call of the TC egress hook.
+pub(crate) struct TcEgress(pub(crate) TcContext);
+
+impl EbpfContext for TcIngress {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl EbpfContext for TcEgress {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl Call for TcIngress {
+    const DIRECTION: Direction = Direction::Ingress;
+    const HOOK: Hook = Hook::Tc;
+    type Frame = SkbFrame;
+    #[inline(always)]
+    fn frame(&self) -> SkbFrame {
+        SkbFrame::new(&self.0)
+    }
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        interface(&self.0)
+    }
+    #[inline(always)]
+    fn sender(&self) -> (u32, u64) {
+        (DenyEvent::NO_UID, 0)
+    }
+}
+
+impl Call for TcEgress {
+    const DIRECTION: Direction = Direction::Egress;
+    const HOOK: Hook = Hook::Tc;
+    type Frame = SkbFrame;
+    #[inline(always)]
+    fn frame(&self) -> SkbFrame {
+        SkbFrame::new(&self.0)
+    }
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        interface(&self.0)
+    }
+    #[inline(always)]
+    fn sender(&self) -> (u32, u64) {
+        let uid = self.0.get_socket_uid();
+        // SAFETY: the context pointer is the kernel's, valid for the whole call.
+        let cgroup = unsafe { generated::bpf_skb_cgroup_id(self.as_ptr().cast()) };
+        (uid, cgroup)
+    }
+}
+
+#[inline(always)]
+fn interface(context: &TcContext) -> u32 {
+    // SAFETY: the context pointer is the kernel's, valid for the whole call.
+    unsafe { (*context.skb.skb).ifindex }
+}

@@ -1,0 +1,110 @@
+//! The maps, by name. Sizes marked "at load" are set by the agent to what the policy needs.
+//!
+//! Tables (`SWITCH` to `RULES`) belong to one load of the programs; state outlives it.
+
+use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket};
+use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowEntry, FlowKey};
+use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter};
+use agent_common::trie::V6Node;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+
+/// The switch word: which bank is in force.
+#[map]
+pub(crate) static SWITCH: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Heads of the banks.
+#[map]
+pub(crate) static HEADS: Array<Head> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
+
+/// Classes of ports: bank × plane.
+#[map]
+pub(crate) static PORT_CLASS: Array<[u16; 65536]> =
+    Array::with_max_entries(BANKS * PLANES, BPF_F_MMAPABLE);
+
+/// IPv4 roots.
+#[map]
+pub(crate) static V4_ROOT: Array<[u32; 65536]> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
+
+/// Trie nodes: bank × node; at load.
+#[map]
+pub(crate) static NODES: Array<[u32; 256]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Heads of IPv6 nodes: bank × node; at load.
+#[map]
+pub(crate) static V6_NODES: Array<V6Node> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Blocks of cells: bank × block; at load.
+#[map]
+pub(crate) static CELLS: Array<[u32; CELL_BLOCK as usize]> =
+    Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Counters by rule: bank × rule, the last of each bank for packets that no rule came near; at load.
+#[map]
+pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
+
+/// Counters by direction and reason.
+#[map]
+pub(crate) static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
+
+/// What became of denied and audited packets.
+#[map]
+pub(crate) static BALANCE: PerCpuArray<Balance> = PerCpuArray::with_max_entries(1, 0);
+
+/// Token buckets for events.
+#[map]
+pub(crate) static BUCKETS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(BUCKET_SLOTS, 0);
+
+/// Flows that may be forgotten: UDP, echo, half-open and closing TCP; at load.
+#[map]
+pub(crate) static FLOWS_NEW: LruHashMap<FlowKey, FlowEntry> =
+    LruHashMap::with_max_entries(65_536, 0);
+
+/// TCP connections that the host completed; at load.
+#[map]
+pub(crate) static FLOWS_ESTABLISHED: HashMap<FlowKey, FlowEntry> =
+    HashMap::with_max_entries(262_144, 0);
+
+/// Stamps by local port: when it last began or continued a flow.
+#[map]
+pub(crate) static BEGAN: Array<[u32; 65536]> = Array::with_max_entries(BEGAN_TABLES, 0);
+
+/// Stamps of UDP questions that were let in.
+#[map]
+pub(crate) static ASKED: Array<[u32; ASKED_SLOTS as usize]> = Array::with_max_entries(1, 0);
+
+/// Denied and audited packets on their way to user space.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Nanoseconds and jiffies, for measuring HZ.
+#[map]
+pub(crate) static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+
+/// Sizes of a bank in the maps above, set at load.
+macro_rules! sizes {
+    ($($(#[$doc:meta])* $name:ident, $read:ident;)*) => { $(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        static $name: u32 = 1;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $read() -> u32 {
+            // SAFETY: a static of this program. Volatile, because the value is another one by the time the program is loaded.
+            unsafe { core::ptr::read_volatile(&raw const $name) }
+        }
+    )* };
+}
+
+sizes! {
+    /// Trie nodes of a bank.
+    NODES_PER_BANK, nodes_per_bank;
+    /// IPv6 nodes of a bank.
+    V6_NODES_PER_BANK, v6_nodes_per_bank;
+    /// Cell blocks of a bank.
+    CELL_BLOCKS_PER_BANK, cell_blocks_per_bank;
+    /// Rule counters of a bank, the last one for no rule.
+    RULES_PER_BANK, rules_per_bank;
+}

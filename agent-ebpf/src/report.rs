@@ -1,0 +1,179 @@
+//! The last step of every packet: counters, budgets, ring buffer. Each denied packet is counted once in the balance, here and nowhere else.
+
+use agent_common::budget::{Bucket, bucket_of_all, bucket_of_peer};
+use agent_common::event::{DenyEvent, Direction, Hook, Summary};
+use agent_common::frame::Frame;
+use agent_common::lookup::Lookup;
+use agent_common::tables::{Balance, Budget, Head, NO_RULE, RuleCounter, facts, reason_slot};
+use agent_common::trie::class_of;
+use agent_common::verdict::{Action, Reason, Verdict};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+
+use crate::maps;
+use crate::world::World;
+
+/// A hook's call: what the kernel says of the packet besides its octets.
+pub(crate) trait Call: EbpfContext {
+    /// Which way packets go at this hook.
+    const DIRECTION: Direction;
+    /// The hook.
+    const HOOK: Hook;
+    /// The frame, as far as it can be read.
+    type Frame: Frame;
+    /// The frame.
+    fn frame(&self) -> Self::Frame;
+    /// The interface's index.
+    fn interface(&self) -> u32;
+    /// Uid and cgroup of the sending socket, where the hook knows them.
+    fn sender(&self) -> (u32, u64);
+}
+
+/// What a pause and generation 0 make of a verdict.
+#[inline(always)]
+pub(crate) fn settle(world: &World, verdict: Verdict) -> Verdict {
+    if verdict.passes() {
+        return verdict;
+    }
+    if world.head.flags & Head::OPEN != 0 {
+        return Verdict::pass(Reason::Unenforced);
+    }
+    // A block is never audited, opened or paused.
+    if world.paused && verdict.reason_id() != Reason::Block as u8 {
+        return Verdict::new(Action::Audit, verdict.reason(), verdict.rule());
+    }
+    verdict
+}
+
+/// Counts a packet that passes and is not reported.
+#[inline(always)]
+pub(crate) fn passed(world: &World, direction: Direction, verdict: Verdict) {
+    if verdict.reason_id() == Reason::Rule as u8 {
+        if let Some(counter) = rule_counter(world, verdict.rule()) {
+            counter.passed += 1;
+            counter.last = u64::from(world.now);
+        }
+    } else {
+        count_reason(direction, verdict);
+    }
+}
+
+/// Counts and reports a packet that was denied or audited. Out of line: a packet that is dropped may cost a call.
+#[inline(never)]
+pub(crate) fn refused<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) {
+    count_reason(C::DIRECTION, verdict);
+    let audited = verdict.action() == Action::Audit;
+    if let Some(counter) = rule_counter(world, verdict.rule()) {
+        if audited {
+            counter.audited += 1;
+        } else {
+            counter.near += 1;
+        }
+        counter.last = u64::from(world.now);
+    }
+    let Some(balance) = maps::BALANCE.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own value; programs of one CPU don't interrupt each other in this place (softirq), and a reader elsewhere only reads
+    // whole words.
+    let balance: &mut Balance = unsafe { &mut *balance };
+    if verdict.is_quiet() || !granted(world, C::DIRECTION, summary) {
+        if audited {
+            balance.audit_suppressed += 1;
+        } else {
+            balance.suppressed += 1;
+        }
+        return;
+    }
+    let sent = emit(call, world, summary, verdict);
+    match (audited, sent) {
+        (false, true) => balance.reported += 1,
+        (false, false) => balance.lost += 1,
+        (true, true) => balance.audit_reported += 1,
+        (true, false) => balance.audit_lost += 1,
+    }
+}
+
+/// Whether both buckets, the peer's and that of all its kind, have an event left.
+#[inline(always)]
+fn granted(world: &World, direction: Direction, summary: &Summary) -> bool {
+    let peer = match direction {
+        Direction::Ingress => summary.source,
+        Direction::Egress => summary.destination,
+    };
+    let known = is_acquaintance(world, summary.family, peer);
+    let [strangers, acquaintances] = &world.head.budget_peer;
+    let per_peer = if known { acquaintances } else { strangers };
+    let [strangers, acquaintances] = &world.head.budget_all;
+    let in_all = if known { acquaintances } else { strangers };
+    take(bucket_of_peer(known, peer), per_peer, world.now)
+        && take(bucket_of_all(known), in_all, world.now)
+}
+
+#[inline(always)]
+fn is_acquaintance(world: &World, family: u16, peer: [u64; 2]) -> bool {
+    let class = if family == 0 {
+        None
+    } else {
+        class_of(peer, world)
+    };
+    class
+        .and_then(|class| world.facts(class))
+        .is_some_and(|known| known & facts::ACQUAINTANCE != 0)
+}
+
+#[inline(always)]
+fn take(bucket: u32, budget: &Budget, now: u32) -> bool {
+    let Some(bucket) = maps::BUCKETS.get_ptr_mut(bucket) else {
+        return false;
+    };
+    // SAFETY: this CPU's own value, as for the balance.
+    let bucket: &mut Bucket = unsafe { &mut *bucket };
+    bucket.take(budget, now)
+}
+
+#[inline(always)]
+fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -> bool {
+    let (uid, cgroup) = call.sender();
+    let Some(mut entry) = maps::EVENTS.reserve::<DenyEvent>(0) else {
+        return false;
+    };
+    entry.write(DenyEvent {
+        packet: *summary,
+        verdict: verdict.0,
+        generation: world.head.generation,
+        interface: call.interface(),
+        tick: world.now,
+        uid,
+        bank: world.bank as u8,
+        direction: C::DIRECTION as u8,
+        hook: C::HOOK as u8,
+        reserved: 0,
+        cgroup,
+    });
+    // No wake-up: it costs six times the event, and the reader polls.
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    true
+}
+
+#[inline(always)]
+fn rule_counter(world: &World, rule: u16) -> Option<&'static mut RuleCounter> {
+    let last = maps::rules_per_bank() - 1;
+    // Rules that the bank has no counter for, and NO_RULE, share the last one.
+    let rule = if rule == NO_RULE || u32::from(rule) > last {
+        last
+    } else {
+        u32::from(rule)
+    };
+    let counter = maps::RULES.get_ptr_mut(world.bank * maps::rules_per_bank() + rule)?;
+    // SAFETY: this CPU's own value, as for the balance.
+    Some(unsafe { &mut *counter })
+}
+
+#[inline(always)]
+fn count_reason(direction: Direction, verdict: Verdict) {
+    if let Some(counter) = maps::REASONS.get_ptr_mut(reason_slot(direction, verdict.reason_id())) {
+        // SAFETY: this CPU's own value, as for the balance.
+        unsafe { *counter += 1 };
+    }
+}

@@ -1,0 +1,224 @@
+//! The maps as the decision sees them: one bank, the flow tables, the clock.
+
+use agent_common::flow::{Began, FlowEntry, FlowKey, FlowTable};
+use agent_common::lookup::Lookup;
+use agent_common::net::V6;
+use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, Switch, TICK_SHIFT};
+use agent_common::trie::{Trie, V6Node, v6_walk};
+use agent_common::word::Word;
+
+use crate::cursor::element;
+use crate::maps;
+
+/// The bank in force for one packet. Made once per packet, so that no packet sees two policies.
+pub(crate) struct World {
+    pub(crate) bank: u32,
+    pub(crate) head: &'static Head,
+    pub(crate) now: u32,
+    /// Denials are audits until the pause ends.
+    pub(crate) paused: bool,
+}
+
+/// Now, in ticks: from all 64 bits, because the low half of jiffies wraps five minutes after boot.
+#[inline(always)]
+pub(crate) fn tick() -> u32 {
+    // SAFETY: a helper without arguments.
+    let jiffies = unsafe { aya_ebpf::helpers::generated::bpf_jiffies64() };
+    (jiffies >> TICK_SHIFT) as u32
+}
+
+impl World {
+    /// What is in force now. `None` where the maps could not be read; the caller drops.
+    #[inline(always)]
+    pub(crate) fn in_force() -> Option<Self> {
+        let word = maps::SWITCH.get_ptr(0)?;
+        // SAFETY: a live, aligned map value of eight octets, which user space writes by one atomic store.
+        let word = unsafe { word.read_volatile() };
+        let now = tick();
+        let (bank, paused) = Switch(word).in_force(now);
+        let head = maps::HEADS.get(bank)?;
+        Some(Self {
+            bank,
+            head,
+            now,
+            paused,
+        })
+    }
+}
+
+/// The IPv6 walk as a global function: it has numbers for arguments, so the verifier proves it once and for all callers, where a local
+/// function is walked through again at each call (16 rounds each).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn v6_class(bank: u32, root: u32, high: u64, low: u64) -> u32 {
+    v6_walk(V6(high, low), &V6Trie { bank, root })
+}
+
+/// The IPv6 trie of a bank.
+struct V6Trie {
+    bank: u32,
+    root: u32,
+}
+
+impl Trie for V6Trie {
+    #[inline(always)]
+    fn v4_root(&self, _index: u16) -> Option<u32> {
+        None
+    }
+
+    #[inline(always)]
+    fn slot(&self, node: u32, octet: u8) -> Option<u32> {
+        slot(self.bank, node, octet)
+    }
+
+    #[inline(always)]
+    fn v6_root(&self) -> u32 {
+        self.root
+    }
+
+    #[inline(always)]
+    fn v6_node(&self, node: u32) -> Option<&V6Node> {
+        maps::V6_NODES.get(self.bank * maps::v6_nodes_per_bank() + node)
+    }
+}
+
+#[inline(always)]
+fn slot(bank: u32, node: u32, octet: u8) -> Option<u32> {
+    let slots = maps::NODES.get_ptr(bank * maps::nodes_per_bank() + node)?;
+    // SAFETY: a live map value.
+    Some(unsafe { element(slots, u32::from(octet)).read() })
+}
+
+impl Trie for World {
+    #[inline(always)]
+    fn v4_root(&self, index: u16) -> Option<u32> {
+        let root = maps::V4_ROOT.get_ptr(self.bank)?;
+        // SAFETY: a live map value.
+        Some(unsafe { element(root, u32::from(index)).read() })
+    }
+
+    #[inline(always)]
+    fn slot(&self, node: u32, octet: u8) -> Option<u32> {
+        slot(self.bank, node, octet)
+    }
+
+    #[inline(always)]
+    fn v6_root(&self) -> u32 {
+        self.head.v6_root
+    }
+
+    #[inline(always)]
+    fn v6_node(&self, node: u32) -> Option<&V6Node> {
+        maps::V6_NODES.get(self.bank * maps::v6_nodes_per_bank() + node)
+    }
+
+    #[inline(always)]
+    fn v6_class(&self, address: V6) -> u32 {
+        v6_class(self.bank, self.head.v6_root, address.0, address.1)
+    }
+}
+
+impl Lookup for World {
+    type Flow = &'static FlowEntry;
+
+    #[inline(always)]
+    fn head(&self) -> &Head {
+        self.head
+    }
+
+    #[inline(always)]
+    fn port_class(&self, plane: Plane, port: u16) -> Option<u16> {
+        let classes = maps::PORT_CLASS.get_ptr(self.bank * PLANES + plane as u32)?;
+        // SAFETY: a live map value.
+        Some(unsafe { element(classes, u32::from(port)).read() })
+    }
+
+    #[inline(always)]
+    fn cell_at(&self, index: u32) -> Option<Cell> {
+        let block = self.bank * maps::cell_blocks_per_bank() + index / CELL_BLOCK;
+        let cells = maps::CELLS.get_ptr(block)?;
+        // SAFETY: a live map value.
+        Some(Cell(unsafe { element(cells, index % CELL_BLOCK).read() }))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        self.now
+    }
+
+    #[inline(always)]
+    fn began(&self, table: Began, local_port: u16) -> u32 {
+        began(table, local_port).map_or(0, |stamp| stamp.load())
+    }
+
+    #[inline(always)]
+    fn set_began(&self, table: Began, local_port: u16, stamp: u32) {
+        if let Some(slot) = began(table, local_port) {
+            write(slot, stamp);
+        }
+    }
+
+    #[inline(always)]
+    fn asked(&self, slot: u16) -> u32 {
+        asked(slot).map_or(0, |stamp| stamp.load())
+    }
+
+    #[inline(always)]
+    fn set_asked(&self, slot: u16, stamp: u32) {
+        if let Some(slot) = asked(slot) {
+            write(slot, stamp);
+        }
+    }
+
+    #[inline(always)]
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Flow> {
+        // SAFETY: entries are atomic words, so a shared reference to one that another CPU writes, or that the kernel re-uses for another flow
+        // while we look, is sound.
+        unsafe {
+            match table {
+                FlowTable::New => maps::FLOWS_NEW.get(key),
+                FlowTable::Established => maps::FLOWS_ESTABLISHED.get(key),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&self, table: FlowTable, key: &FlowKey, entry: &FlowEntry) -> bool {
+        match table {
+            FlowTable::New => maps::FLOWS_NEW.insert(key, entry, 0),
+            FlowTable::Established => maps::FLOWS_ESTABLISHED.insert(key, entry, 0),
+        }
+        .is_ok()
+    }
+
+    #[inline(always)]
+    fn remove(&self, table: FlowTable, key: &FlowKey) {
+        // An entry that is gone already is what was wanted.
+        let _ = match table {
+            FlowTable::New => maps::FLOWS_NEW.remove(key),
+            FlowTable::Established => maps::FLOWS_ESTABLISHED.remove(key),
+        };
+    }
+}
+
+#[inline(always)]
+fn began(table: Began, local_port: u16) -> Option<&'static Word> {
+    let stamps = maps::BEGAN.get_ptr(table as u32)?;
+    // SAFETY: a live map value of aligned words that are only read and written as atomics.
+    Some(unsafe { &*element(stamps, u32::from(local_port)).cast::<Word>() })
+}
+
+#[inline(always)]
+fn asked(slot: u16) -> Option<&'static Word> {
+    let stamps = maps::ASKED.get_ptr(0)?;
+    // SAFETY: as above.
+    Some(unsafe { &*element(stamps, u32::from(slot)).cast::<Word>() })
+}
+
+/// Writes a stamp; one that says so already is left, to keep the cache line shared.
+#[inline(always)]
+fn write(slot: &Word, stamp: u32) {
+    if slot.load() != stamp {
+        slot.store(stamp);
+    }
+}
