@@ -1,1 +1,12 @@
-//! Helpers for tests that need root.
+//! Helpers for tests that need root: throw-away hosts, real programs on them, a real journald, frames from data.
+//!
+//! A throw-away host is a network and a mount namespace without a name ([`netns::Namespace`]). The kernel takes it apart when the last
+//! process in it and the last handle on it are gone, so a test that panics, is interrupted or killed leaves nothing behind.
+
+pub mod daemon;
+pub mod journald;
+pub mod link;
+pub mod netns;
+pub mod notify;
+pub mod packet;
+pub mod process;

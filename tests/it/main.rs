@@ -1,0 +1,3 @@
+//! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
+
+mod hosts;
