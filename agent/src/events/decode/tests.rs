@@ -212,7 +212,7 @@ proptest! {
         let mut bytes = bytes;
         // valid direction, hook, reason and action, so that the rest is read
         (bytes[69], bytes[70], bytes[50], bytes[51]) = (bytes[69] & 1, bytes[70] & 1, 32, 0);
-        bytes[40] = [0, 4, 6][usize::from(bytes[40]) % 3];
+        (bytes[40], bytes[41]) = ([0, 4, 6][usize::from(bytes[40]) % 3], 0);
         let denial = decode(&bytes, Timestamp::UNIX_EPOCH, name).unwrap();
         prop_assert_eq!(denial.generation, u32::from_le_bytes(bytes[52..56].try_into().unwrap()));
     }
