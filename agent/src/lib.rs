@@ -7,5 +7,6 @@ pub mod diagnose;
 pub mod events;
 pub mod facts;
 pub mod host;
+pub mod plan;
 pub mod policy;
 pub mod rule;
