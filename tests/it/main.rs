@@ -1,6 +1,3 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
 
-#[cfg(test)]
 mod hosts;
-#[cfg(test)]
-mod packets;

@@ -10,4 +10,3 @@ pub mod netns;
 pub mod notify;
 pub mod packet;
 pub mod process;
-pub mod rows;

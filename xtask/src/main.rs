@@ -11,7 +11,6 @@ use setup::Group;
 
 mod build;
 mod elf;
-mod kernels;
 mod leftovers;
 mod lint;
 mod process;
@@ -47,8 +46,6 @@ enum Command {
     Lint,
     /// Measure the programs beside their rivals.
     Bench(run::Arguments),
-    /// Load the programs on other kernels under qemu.
-    Kernels(kernels::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,7 +57,6 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Lint => lint::run(),
         Command::Bench(arguments) => run::of_tests("bench", Group::Bench, &arguments),
-        Command::Kernels(arguments) => kernels::run(&arguments),
     };
     match result {
         Ok(code) => code,

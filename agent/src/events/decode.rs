@@ -298,4 +298,4 @@ fn address([high, low]: [u64; 2]) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

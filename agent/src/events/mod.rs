@@ -11,13 +11,16 @@ pub mod journal;
 pub mod json;
 pub mod kinds;
 mod message;
+pub mod report;
 pub mod ring;
 pub mod sink;
+pub mod units;
 
 pub use aggregate::{Aggregator, Merged, Output, Overflow};
 pub use decode::{Asked, DecodeError, Denial, Transport, decode};
-pub use explain::Explanation;
+pub use explain::{Explanation, Knowledge, Question};
 pub use fields::Entry;
 pub use kinds::{Kind, Message};
+pub use report::{ReportCounts, Reporter};
 pub use ring::Ring;
 pub use sink::{Sink, SinkCounts};

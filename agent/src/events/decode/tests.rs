@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The octets as the kernel side lays them out.
-fn octets(event: &DenyEvent) -> Vec<u8> {
+pub(crate) fn octets(event: &DenyEvent) -> Vec<u8> {
     let packet = &event.packet;
     let mut bytes = Vec::new();
     for half in packet.source.iter().chain(&packet.destination) {

@@ -1,3 +1,0 @@
-//! The data plane: what is loaded into the kernel.
-
-pub mod object;

@@ -1,0 +1,100 @@
+//! Packets that no rule could admit: what was wrong with them, in plain words.
+
+use agent_common::verdict::Reason;
+
+use super::{Explanation, Question, words};
+use crate::events::decode::Transport;
+use crate::events::kinds::Kind;
+
+/// The explanation, where the reason lies in the packet.
+pub(super) fn explain(question: &Question) -> Option<Explanation> {
+    let peer = words::peer_word(question.peer);
+    let (expected, text, remedy) = match question.reason {
+        Reason::NonIp => (
+            "IPv4, IPv6, ARP, LLDP, EAPOL, slow protocols or PTP",
+            match question.transport {
+                Transport::Link(ether_type) => {
+                    format!(
+                        "neither IP nor a link protocol that passes: EtherType {ether_type:#06x}"
+                    )
+                }
+                _ => "neither IP nor a link protocol that passes".to_owned(),
+            },
+            "nothing: no rule can name it; a protocol that the host needs on its link belongs to the list of link protocols",
+        ),
+        Reason::Unreadable => (
+            "a packet that holds the header it announces",
+            format!("the packet of {peer} ends before its header does"),
+            "nothing, if it is one; many of them: look for a fault of the driver or the path",
+        ),
+        Reason::Header => (
+            "a header with a possible version and length",
+            format!("the packet of {peer} has an impossible header"),
+            "nothing: no stack sends such packets",
+        ),
+        Reason::Fragment => (
+            "whole packets",
+            format!("a fragment of a larger packet of {peer}; fragments are not followed"),
+            "make the sender use smaller packets, or look why path MTU discovery fails",
+        ),
+        Reason::Vlan => (
+            "untagged frames",
+            "a frame with a VLAN tag that is not accepted on this interface".to_owned(),
+            "list the VLAN's own interface under `interfaces` in place of its parent",
+        ),
+        Reason::Extension => (
+            "no IPv6 extension headers but a hop-by-hop header before MLD",
+            format!("an IPv6 extension header of {peer} that is not accepted"),
+            "nothing: extension headers serve to pass filters; a product that needs one is worth a report",
+        ),
+        Reason::TcpFlags => (
+            "TCP flags that a stack sends",
+            format!("TCP flags of {peer} that no stack sends: a scan"),
+            "nothing: it is no connection",
+        ),
+        Reason::Redirect => (
+            "routes by configuration",
+            format!("an ICMP redirect of {peer}, which would change a route of this host"),
+            "nothing: redirects are never needed with correct routes; correct the route if the sender is the own router",
+        ),
+        Reason::Unrelated => (
+            "an ICMP error about a packet that this host sent or let in",
+            format!("an ICMP message of {peer} about no packet of this host"),
+            "nothing: it comes too late, or is forged",
+        ),
+        Reason::OffLink => (
+            "neighbour discovery with hop limit 255, router advertisements from a link-local address",
+            format!("neighbour discovery of {peer} that was routed: it can't be from the own link"),
+            "nothing: it is forged, or a router forwards what it must not (RFC 4861 section 6.1)",
+        ),
+        Reason::Group => (
+            "a group or broadcast address that a rule names",
+            format!(
+                "{} of {peer} to a multicast or broadcast address that no rule names",
+                words::service(question.transport, question.asked.port)
+            ),
+            "nothing, unless a product here is found this way; then its row names the group",
+        ),
+        Reason::Internal => (
+            "tables that can be read",
+            "a table of the policy could not be read, so the packet was denied".to_owned(),
+            "report it with the output of `portcullis doctor`: this should never happen",
+        ),
+        _ => return None,
+    };
+    Some(Explanation {
+        kind: Kind::None,
+        packet: true,
+        expected: Some(expected.to_owned()),
+        seen: words::seen(question),
+        text,
+        remedy: remedy.to_owned(),
+        step: remedy
+            .split([':', ';', ','])
+            .next()
+            .unwrap_or(remedy)
+            .to_owned(),
+        rows: Vec::new(),
+        near_rows: Vec::new(),
+    })
+}
