@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 pub use keyed::{Keyed, OneOrMany};
 pub use nearest::nearest;
-pub use read::{kind, read, with_help};
+pub use read::{kind, parse, read, read_tree, with_help, with_kind};
 
 /// A text with the name under which findings cite it: a path, or `policies/X.toml` for an
 /// embedded policy. Cheap to clone.

@@ -3,9 +3,11 @@
 pub mod cli;
 pub mod commands;
 pub mod compile;
+pub mod dataplane;
 pub mod diagnose;
 pub mod events;
 pub mod facts;
 pub mod host;
+pub mod plan;
 pub mod policy;
 pub mod rule;

@@ -1,3 +1,6 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
 
+#[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod packets;

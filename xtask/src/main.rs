@@ -11,6 +11,7 @@ use setup::Group;
 
 mod build;
 mod elf;
+mod kernels;
 mod leftovers;
 mod lint;
 mod process;
@@ -46,6 +47,8 @@ enum Command {
     Lint,
     /// Measure the programs beside their rivals.
     Bench(run::Arguments),
+    /// Load the programs on other kernels under qemu.
+    Kernels(kernels::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Lint => lint::run(),
         Command::Bench(arguments) => run::of_tests("bench", Group::Bench, &arguments),
+        Command::Kernels(arguments) => kernels::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -324,4 +324,4 @@ fn merge(rules: &mut Vec<(Rule, Vec<FlowId>)>, product: &str, flow: &FlowId, dra
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -37,19 +37,54 @@ pub fn with_help(message: &str, help: &str) -> String {
     format!("{message}{HELP_MARK}{help}")
 }
 
+/// An error of this kind from a message of [`with_help`], with the way out where it belongs.
+#[must_use]
+pub fn with_kind(kind: &'static str, message: &str) -> Finding {
+    match message.split_once(HELP_MARK) {
+        Some((head, help)) => Finding::error(kind, head).help(help),
+        None => Finding::error(kind, message),
+    }
+}
+
 /// Reads a text. What is wrong goes into `findings`; what could be read without the blamed
 /// entries comes back, `None` only where nothing is left (the text is no TOML table of this
 /// shape). A caller that finds new errors in `findings` must not use the result for anything
 /// but looking for more findings.
 pub fn read<T: DeserializeOwned>(source: &Source, findings: &mut Findings) -> Option<T> {
+    let (root, syntax) = parse(source, findings);
+    let whole = |span| (source.clone(), span);
+    read_tree(root, &syntax, &whole, findings)
+}
+
+/// The first half of [`read`]: the tree of a text, and the places of its syntax errors, which
+/// are in `findings` too.
+pub fn parse<'a>(
+    source: &'a Source,
+    findings: &mut Findings,
+) -> (Spanned<DeValue<'a>>, Vec<Range<usize>>) {
     // The parser counts recursion, not characters; what it can't hold is an error below.
     let (root, errors) = DeTable::parse_recoverable(source.text());
+    let mut places = Vec::new();
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
+        places.extend(error.span());
         findings.push(Finding::error(kind::SYNTAX, lower_first(error.message())).at(source, span));
     }
     let whole = root.span();
-    let mut root = Spanned::new(whole, DeValue::Table(root.into_inner()));
+    (
+        Spanned::new(whole, DeValue::Table(root.into_inner())),
+        places,
+    )
+}
+
+/// The second half of [`read`]: a tree, perhaps merged from several texts, to a type. `locate`
+/// says which text a span of the tree lies in, and where.
+pub fn read_tree<T: DeserializeOwned>(
+    mut root: Spanned<DeValue<'_>>,
+    syntax: &[Range<usize>],
+    locate: &dyn Fn(Range<usize>) -> (Source, Range<usize>),
+    findings: &mut Findings,
+) -> Option<T> {
     let mut cuts: Vec<Cut> = Vec::new();
     for _ in 0..MOST {
         let error = match T::deserialize(ValueDeserializer::from(root.clone())) {
@@ -57,21 +92,25 @@ pub fn read<T: DeserializeOwned>(source: &Source, findings: &mut Findings) -> Op
             Err(error) => error,
         };
         let span = error.span().unwrap_or_else(|| root.span());
+        let finding = || {
+            let (source, place) = locate(span.clone());
+            explain(&error, &source, place)
+        };
         let missing = missing_field(&error);
         if missing.is_some() && span == root.span() {
             // The text itself lacks the key: there is nothing narrower to cut.
             if !echoes(&cuts, &[], missing) {
-                findings.push(explain(&error, source, span));
+                findings.push(finding());
             }
             return None;
         }
         let path = blamed(&root, &span)?;
         // What was cut for a fault of its own is not missing, and after a syntax error half a
         // key may stand in the tree; neither is a second fault.
-        let echo = errors.iter().any(|syntax| touches(syntax.span(), &span))
-            || echoes(&cuts, &path, missing);
+        let echo =
+            syntax.iter().any(|syntax| touches(syntax, &span)) || echoes(&cuts, &path, missing);
         if !echo {
-            findings.push(explain(&error, source, span));
+            findings.push(finding());
         }
         if let Some(cut) = Cut::new(&path, &error) {
             cuts.push(cut);
@@ -80,12 +119,13 @@ pub fn read<T: DeserializeOwned>(source: &Source, findings: &mut Findings) -> Op
             return None;
         }
     }
+    let (source, place) = locate(root.span());
     findings.push(
         Finding::error(
             kind::TOO_MANY,
             format!("more than {MOST} findings; the rest is not shown"),
         )
-        .at(source, 0..0),
+        .at(&source, place.start..place.start),
     );
     None
 }
@@ -134,17 +174,15 @@ fn unknown_field(error: &toml::de::Error) -> Option<(&str, Vec<&str>)> {
     Some((quoted.next()?, quoted.collect()))
 }
 
-fn touches(syntax: Option<Range<usize>>, span: &Range<usize>) -> bool {
-    syntax.is_some_and(|syntax| syntax.start <= span.end && span.start <= syntax.end)
+fn touches(syntax: &Range<usize>, span: &Range<usize>) -> bool {
+    syntax.start <= span.end && span.start <= syntax.end
 }
 
 /// A serde error in our words.
 fn explain(error: &toml::de::Error, source: &Source, span: Range<usize>) -> Finding {
     let message = error.message();
-    if let Some((head, help)) = message.split_once(HELP_MARK) {
-        return Finding::error(kind::VALUE, head)
-            .at(source, span)
-            .help(help);
+    if message.contains(HELP_MARK) {
+        return with_kind(kind::VALUE, message).at(source, span);
     }
     if let Some((key, known)) = unknown_field(error) {
         let help = match nearest(key, known.iter().copied()) {

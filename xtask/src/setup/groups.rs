@@ -96,6 +96,13 @@ const KERNELS: &[Need] = &[
     program("qemu-system-x86", "qemu-system-x86_64"),
     program("dpkg", "dpkg-deb"),
     program("kmod", "depmod"),
+    // Newer kernels compress their modules.
+    program("xz-utils", "xz"),
+    program("apt", "apt-get"),
+    Need {
+        package: "debian-archive-keyring",
+        proof: Proof::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    },
 ];
 
 impl Group {

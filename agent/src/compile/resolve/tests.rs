@@ -1,3 +1,9 @@
+mod hard;
+mod own;
+mod places;
+mod seal;
+mod stage;
+
 use std::collections::BTreeMap;
 
 use agent_common::event::Direction;
@@ -11,12 +17,12 @@ use crate::host::{HostConfig, Peer, PeerEntry, PeerSpec, Peers};
 use crate::policy::{Catalogue, OptionValue};
 
 /// A value without a place.
-pub(super) fn nowhere<T>(value: T) -> Spanned<T> {
+pub(crate) fn nowhere<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
 
 /// A configuration that guards `eth0` and says nothing else.
-pub(super) fn config() -> HostConfig {
+pub(crate) fn config() -> HostConfig {
     HostConfig {
         sources: Default::default(),
         interfaces: vec![nowhere("eth0".to_owned())],
@@ -42,7 +48,7 @@ pub(super) fn config() -> HostConfig {
 }
 
 /// A host with 10.0.0.11 and 2001:db8:10::11 on `eth0`, and `eth1`.
-pub(super) fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     let interface = |name: &str, index: u32, addresses: &[&str]| Interface {
         name: name.to_owned(),
         index,
@@ -104,7 +110,7 @@ pub(super) fn facts() -> Facts {
 }
 
 /// A product in the roles and topologies given, nothing else said.
-pub(super) fn product(id: &str, roles: &[&str], topologies: &[&str]) -> Product {
+pub(crate) fn product(id: &str, roles: &[&str], topologies: &[&str]) -> Product {
     let words = |list: &[&str]| list.iter().map(|&word| nowhere(word.to_owned())).collect();
     Product {
         name: id.to_owned(),
@@ -125,20 +131,50 @@ pub(super) fn product(id: &str, roles: &[&str], topologies: &[&str]) -> Product 
 }
 
 impl Product {
-    fn option(mut self, name: &str, on: bool) -> Self {
+    pub(crate) fn option(mut self, name: &str, on: bool) -> Self {
         self.options
             .push(nowhere(name.to_owned()), nowhere(OptionValue::Switch(on)));
         self
     }
 
-    fn peers(mut self, role: &str, list: &[&str]) -> Self {
+    fn choose(mut self, name: &str, choice: &str) -> Self {
+        let choice = OptionValue::Choice(choice.to_owned());
+        self.options.push(nowhere(name.to_owned()), nowhere(choice));
+        self
+    }
+
+    fn version(mut self, line: &str, version: &str) -> Self {
+        let version = version.parse().unwrap();
+        self.versions
+            .push(nowhere(line.to_owned()), nowhere(version));
+        self
+    }
+
+    fn port(mut self, name: &str, ranges: &[&str]) -> Self {
+        let ranges = ranges.iter().map(|text| nowhere(text.parse().unwrap()));
+        self.ports.push(nowhere(name.to_owned()), ranges.collect());
+        self
+    }
+
+    fn group(mut self, name: &str, list: &[&str]) -> Self {
+        self.groups.push(nowhere(name.to_owned()), peers(list));
+        self
+    }
+
+    pub(crate) fn skip(mut self, row: &str, reason: &str) -> Self {
+        let reason = nowhere(reason.to_owned());
+        self.skip.push(nowhere(row.to_owned()), reason);
+        self
+    }
+
+    pub(crate) fn peers(mut self, role: &str, list: &[&str]) -> Self {
         self.peers.push(nowhere(role.to_owned()), peers(list));
         self
     }
 }
 
 /// `["any"]`, `["none"]`, or a list of entries.
-pub(super) fn peers(list: &[&str]) -> Peers {
+pub(crate) fn peers(list: &[&str]) -> Peers {
     let spec = match list {
         ["any"] => PeerSpec::Any,
         ["none"] => PeerSpec::None,
@@ -155,20 +191,38 @@ pub(super) fn peers(list: &[&str]) -> Peers {
     Peers { spec, span: 0..0 }
 }
 
-fn catalogue() -> Catalogue {
+pub(crate) fn catalogue() -> Catalogue {
     let (catalogue, findings) = Catalogue::load([]);
     assert!(!findings.has_errors(), "{}", findings.render(false));
     catalogue
 }
 
-fn resolve_product(product: Product) -> Resolved {
-    let mut config = config();
-    config.products.push(product);
-    resolve(&config, &catalogue(), &facts())
+/// The shipped catalogue and these texts.
+fn catalogue_of(texts: &[&str]) -> Catalogue {
+    let texts = texts.iter().zip(1..);
+    let (catalogue, findings) =
+        Catalogue::load(texts.map(|(text, number)| (format!("{number}.toml"), (*text).to_owned())));
+    assert!(!findings.has_errors(), "{}", findings.render(false));
+    catalogue
 }
 
-/// Each rule of a product as `direction transport ports from peers: rows`.
-pub(super) fn lines(resolved: &Resolved) -> Vec<String> {
+/// What a product means on the sample host, nothing else said.
+fn resolve_product(catalogue: &Catalogue, product: Product) -> Resolved {
+    let mut config = config();
+    config.products.push(product);
+    resolve(&config, catalogue, &facts())
+}
+
+/// The rules of products alone, as [`lines`].
+fn product_lines(resolved: &Resolved) -> Vec<String> {
+    let all = lines(resolved).into_iter().zip(&resolved.rule_set.rules);
+    all.filter(|(_, rule)| rule.product.is_some())
+        .map(|(line, _)| line)
+        .collect()
+}
+
+/// Each rule as `direction transport ports peers [via group] action rows`, the id where it has no row.
+pub(crate) fn lines(resolved: &Resolved) -> Vec<String> {
     resolved
         .rule_set
         .rules
@@ -198,33 +252,4 @@ pub(super) fn lines(resolved: &Resolved) -> Vec<String> {
             )
         })
         .collect()
-}
-
-const SEAL: &str = "seal-output-engine";
-
-#[test]
-fn a_single_seal_server() {
-    let resolved = resolve_product(
-        product(SEAL, &["node"], &["single-server"])
-            .option("monitoring", true)
-            .peers("print-client", &["10.0.0.0/16", "2001:db8:10::/48"])
-            .peers("api-client", &["none"])
-            .peers("admin-browser", &["10.0.200.0/24"])
-            .peers("monitoring-server", &["any"]),
-    );
-    let rows: Vec<String> = lines(&resolved)
-        .into_iter()
-        .filter(|line| line.contains(SEAL))
-        .collect();
-    assert_eq!(
-        rows,
-        [
-            "ingress tcp 443 10.0.0.0/16,2001:db8:10::/48 allow seal-output-engine/single-server/1",
-            "ingress tcp 515 10.0.0.0/16,2001:db8:10::/48 allow seal-output-engine/single-server/2",
-            "ingress tcp 631 10.0.0.0/16,2001:db8:10::/48 allow seal-output-engine/single-server/3",
-            "ingress tcp 1948 any allow seal-output-engine/single-server/4",
-            "ingress tcp 5601 10.0.200.0/24 allow seal-output-engine/single-server/7",
-            "ingress tcp 9000 10.0.200.0/24 allow seal-output-engine/single-server/11",
-        ]
-    );
 }

@@ -40,7 +40,12 @@ impl fmt::Display for Transport {
 pub struct Protocol(pub u8);
 
 impl Protocol {
-    fn number(number: i64) -> Result<Self, String> {
+    /// A protocol by its number.
+    ///
+    /// # Errors
+    ///
+    /// In the words of a finding: out of range, or a protocol that has its own place.
+    pub fn number(number: i64) -> Result<Self, String> {
         let refused = |name: &str, help: &str| {
             Err(with_help(
                 &format!("protocol {name} has its own place"),

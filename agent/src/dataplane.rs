@@ -1,0 +1,3 @@
+//! The data plane: what is loaded into the kernel.
+
+pub mod object;

@@ -1,0 +1,188 @@
+//! The init of an emulated machine: loads every program of the agent's object, says on the serial
+//! line what the kernel made of it, and turns the machine off.
+//!
+//! `cargo xtask kernels --load` packs it as `/init` and reads what it says (the format is in
+//! xtask's `kernels/report.rs`).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use aya::programs::{Program, ProgramError};
+use aya::{EbpfLoader, VerifierLogLevel};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use portcullis::dataplane::object::BPF_OBJECT;
+
+/// XDP programs for frames in several buffers are refused before this kernel (commit f45d5b6ce2e8).
+const MULTI_BUFFER_SINCE: (u32, u32) = (5, 18);
+
+/// As many lines of a verifier's log as show the fault and the way to it.
+const LOG_TAIL: usize = 40;
+
+fn main() {
+    // Started by hand on a running system it must not mount anything nor turn that off.
+    if std::process::id() != 1 {
+        eprintln!("kernel_init is the init of an emulated machine: `cargo xtask kernels --load`");
+        std::process::exit(2);
+    }
+    if let Err(error) = report() {
+        println!("@@ failed\t{}", one_line(&format!("{error:#}")));
+    }
+    println!("@@ end");
+    // Only ever fails for want of rights, which init has; the emulator is ended from outside, too.
+    let _ = reboot(RebootMode::RB_POWER_OFF);
+}
+
+fn report() -> Result<()> {
+    prepare()?;
+    let release = nix::sys::utsname::uname()?
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    println!("@@ kernel\t{release}");
+    let version = Command::new("/bin/portcullis")
+        .arg("--version")
+        .output()
+        .context("the agent")?;
+    println!(
+        "@@ agent\t{}",
+        one_line(&String::from_utf8_lossy(&version.stdout))
+    );
+    let multi_buffer =
+        kernel_version(&release).is_some_and(|version| version >= MULTI_BUFFER_SINCE);
+
+    let mut object = EbpfLoader::new()
+        // The path to the fault alone: a log of all paths takes minutes under emulation.
+        .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)
+        .load(BPF_OBJECT)
+        .context("the object and its maps")?;
+    let mut programs: Vec<_> = object.programs_mut().collect();
+    programs.sort_by_key(|(name, _)| name.to_string());
+    for (name, program) in programs {
+        println!("@@ program\t{name}\t{}", kind(program));
+        if name.ends_with("_frags") && !multi_buffer {
+            println!(
+                "@@ skipped\tneeds {}.{}",
+                MULTI_BUFFER_SINCE.0, MULTI_BUFFER_SINCE.1
+            );
+            continue;
+        }
+        let begin = Instant::now();
+        match load(program) {
+            Ok(()) => {
+                let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
+                println!("@@ loaded\t{}\t{milliseconds:.1}", instructions(program));
+            }
+            Err(error) => refused(&error),
+        }
+    }
+    Ok(())
+}
+
+/// What an init has to do before anything works.
+fn prepare() -> Result<()> {
+    let none: Option<&str> = None;
+    for (kind, place) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("bpf", "/sys/fs/bpf"),
+    ] {
+        mount(Some(kind), place, Some(kind), MsFlags::empty(), none)
+            .with_context(|| format!("{place} cannot be mounted"))?;
+    }
+    // Before 5.11 what maps hold counts as locked memory.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).context("memlock")?;
+    let mut modules: Vec<_> = fs::read_dir("/modules")?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    modules.sort();
+    for module in modules {
+        let file = File::open(&module).with_context(|| format!("{}", module.display()))?;
+        // SAFETY: the descriptor is open and the parameters are an empty string that outlives the call.
+        let code =
+            unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+        if code != 0 {
+            return Err(io::Error::last_os_error())
+                .with_context(|| format!("{}", module.display()));
+        }
+    }
+    Ok(())
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn kind(program: &Program) -> &'static str {
+    match program {
+        Program::Xdp(_) => "xdp",
+        Program::SchedClassifier(_) => "tc",
+        _ => "unknown",
+    }
+}
+
+/// As the kernel counted them, which it does since 5.16.
+fn instructions(program: &Program) -> String {
+    let count = program
+        .info()
+        .ok()
+        .and_then(|info| info.verified_instruction_count());
+    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
+}
+
+fn refused(error: &ProgramError) {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        println!("@@ refused\t{}", one_line(&error.to_string()));
+        return;
+    };
+    println!("@@ refused\t{}", one_line(&io_error.to_string()));
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().collect();
+    for line in &lines[lines.len().saturating_sub(LOG_TAIL)..] {
+        println!("@@ log\t{}", one_line(line));
+    }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
+/// A field of the report holds neither tabs nor line ends.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(release: &str, expected: Option<(u32, u32)>) {
+        assert_eq!(kernel_version(release), expected);
+    }
+
+    #[test]
+    fn versions() {
+        check("5.10.0-46-cloud-amd64", Some((5, 10)));
+        check("6.12-rc1", Some((6, 12)));
+        check("linux", None);
+    }
+}

@@ -1,0 +1,242 @@
+//! What the init of the tests member says on the serial line, and the table made of it.
+//!
+//! Lines that count begin with `@@ `; fields are separated by tabs:
+//! `kernel RELEASE`, `program NAME KIND`, then for it one of `loaded INSTRUCTIONS MILLISECONDS`,
+//! `skipped WHY` and `refused WHY` with `log LINE`s; `agent VERSION`; at last `end`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// What became of one program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Verified instructions (`-` where the kernel does not say) and milliseconds.
+    Loaded {
+        instructions: String,
+        milliseconds: String,
+    },
+    /// The kernel is older than the feature that the program is for.
+    Skipped(String),
+    /// Refused, with the tail of the verifier's log.
+    Refused { why: String, log: Vec<String> },
+    /// Announced, and then nothing.
+    Unknown,
+}
+
+/// One program on one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// As in the object.
+    pub(crate) program: String,
+    /// Its type.
+    pub(crate) kind: String,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// All that one boot said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// As `uname -r`.
+    pub(crate) release: String,
+    /// What the agent's binary said of itself.
+    pub(crate) agent: String,
+    /// In the order of loading.
+    pub(crate) lines: Vec<Line>,
+    /// What kept it from trying.
+    pub(crate) failures: Vec<String>,
+    end: bool,
+}
+
+impl Report {
+    /// Whether the last line has come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.end
+    }
+
+    /// Takes one line of the serial console.
+    pub(crate) fn read(&mut self, line: &str) {
+        let Some((_, said)) = line.split_once("@@ ") else {
+            return;
+        };
+        let fields: Vec<&str> = said.split('\t').collect();
+        match *fields.as_slice() {
+            ["kernel", release] => self.release = release.to_owned(),
+            ["agent", said] => self.agent = said.to_owned(),
+            ["program", program, kind] => self.lines.push(Line {
+                program: program.to_owned(),
+                kind: kind.to_owned(),
+                outcome: Outcome::Unknown,
+            }),
+            ["loaded", instructions, milliseconds] => self.set(Outcome::Loaded {
+                instructions: instructions.to_owned(),
+                milliseconds: milliseconds.to_owned(),
+            }),
+            ["skipped", why] => self.set(Outcome::Skipped(why.to_owned())),
+            ["refused", why] => {
+                self.set(Outcome::Refused {
+                    why: why.to_owned(),
+                    log: Vec::new(),
+                });
+            }
+            ["log", text] => {
+                if let Some(Line {
+                    outcome: Outcome::Refused { log, .. },
+                    ..
+                }) = self.lines.last_mut()
+                {
+                    log.push(text.to_owned());
+                }
+            }
+            ["failed", why] => self.failures.push(why.to_owned()),
+            ["end"] => self.end = true,
+            _ => self.failures.push(format!("not understood: {line}")),
+        }
+    }
+
+    fn set(&mut self, outcome: Outcome) {
+        if let Some(line) = self.lines.last_mut() {
+            line.outcome = outcome;
+        }
+    }
+
+    /// Everything that must not be, in words.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = self.failures.clone();
+        if self.lines.is_empty() {
+            faults.push("no program in the object".to_owned());
+        }
+        if self.agent.is_empty() {
+            faults.push("the agent did not run".to_owned());
+        }
+        for line in &self.lines {
+            match &line.outcome {
+                Outcome::Refused { why, log } => {
+                    let log = log.join("\n    ");
+                    faults.push(format!("{} refused: {why}\n    {log}", line.program));
+                }
+                Outcome::Unknown => faults.push(format!("{}: tried, then silence", line.program)),
+                Outcome::Loaded { .. } | Outcome::Skipped(_) => {}
+            }
+        }
+        faults
+    }
+}
+
+/// Kernel × program, as a Markdown table that reads well as text, too.
+pub(crate) fn table(reports: &[(String, Report)]) -> String {
+    let lines = || reports.iter().flat_map(|(_, report)| &report.lines);
+    let programs: BTreeSet<(&str, &str)> = lines()
+        .map(|line| (line.program.as_str(), line.kind.as_str()))
+        .collect();
+    let mut rows = vec![vec!["program".to_owned(), "kind".to_owned()]];
+    rows[0].extend(
+        reports
+            .iter()
+            .map(|(name, report)| format!("{name}: {}", report.release)),
+    );
+    for (program, kind) in programs {
+        let cell = |report: &Report| {
+            let found = report.lines.iter().find(|line| line.program == program);
+            found.map_or("not there".to_owned(), |line| cell(&line.outcome))
+        };
+        let mut row = vec![format!("`{program}`"), kind.to_owned()];
+        row.extend(reports.iter().map(|(_, report)| cell(report)));
+        rows.push(row);
+    }
+    let columns = rows[0].len();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(text, "| {cell:width$} ");
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for width in &widths {
+                let _ = write!(text, "|-{}-", "-".repeat(*width));
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
+
+fn cell(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Loaded {
+            instructions,
+            milliseconds,
+        } => {
+            format!("{instructions} instructions, {milliseconds} ms")
+        }
+        Outcome::Skipped(why) => format!("not tried: {why}"),
+        Outcome::Refused { .. } => "REFUSED".to_owned(),
+        Outcome::Unknown => "UNKNOWN".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str) -> Report {
+        let mut report = Report::default();
+        text.lines().for_each(|line| report.read(line));
+        report
+    }
+
+    #[track_caller]
+    fn check_faults(text: &str, expected: &[&str]) {
+        let faults = report(text).faults();
+        assert_eq!(faults.len(), expected.len(), "{faults:?}");
+        for (fault, expected) in faults.iter().zip(expected) {
+            assert!(fault.contains(expected), "{fault} lacks {expected}");
+        }
+    }
+
+    const LOADED: &str = "@@ kernel\t6.1\n@@ agent\tportcullis 0.1.0\n\
+        @@ program\ta\txdp\n@@ loaded\t7\t1.5\n";
+
+    #[test]
+    fn faults() {
+        check_faults(LOADED, &[]);
+        check_faults(
+            &format!("{LOADED}@@ program\tb\ttc\n@@ skipped\tneeds 5.18\n"),
+            &[],
+        );
+        check_faults(
+            &format!("{LOADED}@@ program\tb\ttc\n@@ refused\tEACCES\n@@ log\tR1 unbounded\n"),
+            &["R1 unbounded"],
+        );
+        check_faults(&format!("{LOADED}@@ program\tb\ttc\n"), &["silence"]);
+        check_faults(&format!("{LOADED}@@ failed\tno bpffs\n"), &["no bpffs"]);
+        check_faults("@@ kernel\t6.1\n", &["no program", "did not run"]);
+    }
+
+    #[test]
+    fn only_the_last_line_makes_it_whole() {
+        assert!(!report(LOADED).is_whole());
+        assert!(
+            report(&format!("[    1.0] noise\n{LOADED}@@ end\r"))
+                .failures
+                .len()
+                == 1
+        );
+        assert!(report(&format!("{LOADED}@@ end")).is_whole());
+    }
+
+    #[test]
+    fn a_table() {
+        let text = table(&[("6.1".to_owned(), report(LOADED))]);
+        let expected = "\
+| program | kind | 6.1: 6.1               |
+|---------|------|------------------------|
+| `a`     | xdp  | 7 instructions, 1.5 ms |
+";
+        assert_eq!(text, expected);
+    }
+}
