@@ -1,0 +1,189 @@
+//! Counters and flows as plain values: sums over CPUs.
+
+use agent_common::event::Direction;
+use agent_common::flow::{FlowKey, FlowRecord, FlowTable};
+use agent_common::tables::{Balance, RuleCounter, Timeouts, reason_slot};
+use agent_common::verdict::Reason;
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
+
+use super::error::Error;
+use super::pins::Pins;
+
+/// What the programs counted since the state was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// What became of denied and audited packets.
+    pub balance: Balance,
+    /// Packets by direction and reason that were not passed by a rule; only those that are not 0.
+    pub reasons: Vec<(Direction, Reason, u64)>,
+}
+
+impl Counters {
+    pub(super) fn read(pins: &Pins) -> Result<Self, Error> {
+        let balance: PerCpuArray<MapData, Balance> = per_cpu(pins, "BALANCE")?;
+        let balance = balance.get(&0, 0).map_err(Error::map("BALANCE"))?;
+        let slots: PerCpuArray<MapData, u64> = per_cpu(pins, "REASONS")?;
+        let mut reasons = Vec::new();
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for &reason in Reason::ALL {
+                let slot = reason_slot(direction, reason as u8);
+                let values = slots.get(&slot, 0).map_err(Error::map("REASONS"))?;
+                let sum: u64 = values.iter().sum();
+                if sum != 0 {
+                    reasons.push((direction, reason, sum));
+                }
+            }
+        }
+        Ok(Self {
+            balance: sum_balance(&balance),
+            reasons,
+        })
+    }
+}
+
+fn sum_balance(values: &PerCpuValues<Balance>) -> Balance {
+    values.iter().fold(Balance::default(), |sum, one| Balance {
+        reported: sum.reported + one.reported,
+        suppressed: sum.suppressed + one.suppressed,
+        lost: sum.lost + one.lost,
+        audit_reported: sum.audit_reported + one.audit_reported,
+        audit_suppressed: sum.audit_suppressed + one.audit_suppressed,
+        audit_lost: sum.audit_lost + one.audit_lost,
+    })
+}
+
+/// One rule over all CPUs: sums, and the latest tick.
+pub(super) fn sum_rule(values: &PerCpuValues<RuleCounter>) -> RuleCounter {
+    values
+        .iter()
+        .fold(RuleCounter::default(), |sum, one| RuleCounter {
+            passed: sum.passed + one.passed,
+            audited: sum.audited + one.audited,
+            near: sum.near + one.near,
+            last: sum.last.max(one.last),
+        })
+}
+
+/// How full a flow table is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowUse {
+    /// Entries that are live.
+    pub entries: usize,
+    /// Entries that outlived their time-out.
+    pub expired: usize,
+    /// Entries that there is room for.
+    pub capacity: u32,
+}
+
+/// A flow table.
+pub struct Flows {
+    map: HashMap<MapData, FlowKey, FlowRecord>,
+    name: &'static str,
+    capacity: u32,
+}
+
+impl Flows {
+    pub(super) fn open(pins: &Pins, table: FlowTable) -> Result<Self, Error> {
+        let name = match table {
+            FlowTable::New => "FLOWS_NEW",
+            FlowTable::Established => "FLOWS_ESTABLISHED",
+        };
+        let data = MapData::from_pin(pins.state().join(name)).map_err(Error::map(name))?;
+        let capacity = data.info().map_err(Error::map(name))?.max_entries();
+        let map = Map::from_map_data(data)
+            .and_then(HashMap::try_from)
+            .map_err(Error::map(name))?;
+        Ok(Self {
+            map,
+            name,
+            capacity,
+        })
+    }
+
+    /// The entries; one that the programs remove meanwhile may be left out or come twice.
+    ///
+    /// # Errors
+    /// What the kernel says of the map.
+    pub fn entries(&self) -> Result<Vec<(FlowKey, FlowRecord)>, Error> {
+        let mut found = Vec::new();
+        for key in self.map.keys() {
+            match key.and_then(|key| Ok((key, self.map.get(&key, 0)?))) {
+                Ok(entry) => found.push(entry),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(Error::map(self.name)(error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Enters a flow, over one that is there.
+    ///
+    /// # Errors
+    /// Where the table is full, or what else the kernel says.
+    pub fn insert(&mut self, key: &FlowKey, entry: FlowRecord) -> Result<(), Error> {
+        self.map
+            .insert(key, entry, 0)
+            .map_err(Error::map(self.name))
+    }
+
+    /// Counts the entries at tick `now`.
+    ///
+    /// # Errors
+    /// What the kernel says of the map.
+    pub fn usage(&self, now: u32, timeouts: &Timeouts) -> Result<FlowUse, Error> {
+        let entries = self.entries()?;
+        let expired = entries
+            .iter()
+            .filter(|(_, entry)| entry.expired(now, timeouts))
+            .count();
+        Ok(FlowUse {
+            entries: entries.len() - expired,
+            expired,
+            capacity: self.capacity,
+        })
+    }
+
+    /// Removes entries that have outlived their time-out at tick `now`, and counts both.
+    ///
+    /// # Errors
+    /// What the kernel says of the map.
+    pub fn sweep(&mut self, now: u32, timeouts: &Timeouts) -> Result<FlowUse, Error> {
+        let mut usage = FlowUse {
+            entries: 0,
+            expired: 0,
+            capacity: self.capacity,
+        };
+        for (key, entry) in self.entries()? {
+            if !entry.expired(now, timeouts) {
+                usage.entries += 1;
+                continue;
+            }
+            usage.expired += 1;
+            match self.map.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::map(self.name)(error)),
+            }
+        }
+        Ok(usage)
+    }
+}
+
+/// The ring buffer of events.
+pub(super) fn events(pins: &Pins) -> Result<RingBuf<MapData>, Error> {
+    open(pins, "EVENTS")?
+        .try_into()
+        .map_err(Error::map("EVENTS"))
+}
+
+fn per_cpu<V: Pod>(pins: &Pins, name: &'static str) -> Result<PerCpuArray<MapData, V>, Error> {
+    open(pins, name)?.try_into().map_err(Error::map(name))
+}
+
+fn open(pins: &Pins, name: &'static str) -> Result<Map, Error> {
+    MapData::from_pin(pins.state().join(name))
+        .and_then(Map::from_map_data)
+        .map_err(Error::map(name))
+}

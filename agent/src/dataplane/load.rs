@@ -1,0 +1,453 @@
+//! A load: fresh tables sized to twice the need, state that outlives it, and the programs over both.
+
+use std::path::{Path, PathBuf};
+
+use agent_common::flow::FlowTable;
+use agent_common::tables::{BANKS, CELL_BLOCK, OPEN_BANK, PLANES, POLICY_BANKS, Switch};
+use aya::maps::MapInfo;
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+
+use super::clock::Clock;
+use super::error::Error;
+use super::pins::{DEFAULT_ROOT, Pins, STATE_MAPS, TABLE_MAPS};
+use super::sync::TableMaps;
+use crate::compile::tables::Tables;
+
+/// How much of each table a bank holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sizes {
+    /// Trie nodes of 256 slots, 1 KiB each.
+    pub nodes: u32,
+    /// Heads of IPv6 nodes, 48 octets each.
+    pub v6_nodes: u32,
+    /// Blocks of 1,024 cells, 4 KiB each.
+    pub cell_blocks: u32,
+    /// Rule counters, one more than rules: the last counts packets that no rule came near. 32 octets each and CPU.
+    pub rules: u32,
+}
+
+/// Rules that a rule index can name, and the counter for none.
+const MOST_RULES: u32 = 65_536;
+
+impl Sizes {
+    /// What these tables need.
+    #[must_use]
+    pub fn of(tables: &Tables) -> Self {
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        Self {
+            nodes: count(tables.nodes.len()),
+            v6_nodes: count(tables.v6_nodes.len()),
+            cell_blocks: count(tables.cells.len().div_ceil(CELL_BLOCK as usize)),
+            rules: count(tables.rules.len()).saturating_add(1),
+        }
+    }
+
+    /// Twice as much, and never so little that a small change would ask for a new load.
+    #[must_use]
+    pub fn with_room(self) -> Self {
+        let room = |need: u32, least: u32| need.saturating_mul(2).max(least);
+        Self {
+            nodes: room(self.nodes, 1024),
+            v6_nodes: room(self.v6_nodes, 1024),
+            cell_blocks: room(self.cell_blocks, 64),
+            rules: room(self.rules, 1024).min(MOST_RULES),
+        }
+    }
+
+    /// The larger of both, table by table: for a load that must hold the active and a new policy.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes.max(other.nodes),
+            v6_nodes: self.v6_nodes.max(other.v6_nodes),
+            cell_blocks: self.cell_blocks.max(other.cell_blocks),
+            rules: self.rules.max(other.rules),
+        }
+    }
+
+    /// Whether tables that need `other` fit.
+    #[must_use]
+    pub fn hold(self, other: Self) -> bool {
+        self.max(other) == self
+    }
+
+    /// Entries of each sized map: three banks that hold policies; of the open bank one block of cells.
+    fn entries(self) -> [(&'static str, u32); 4] {
+        let banks = |share: u32, more: u32| share.saturating_mul(POLICY_BANKS).saturating_add(more);
+        [
+            ("NODES", banks(self.nodes, 0)),
+            ("V6_NODES", banks(self.v6_nodes, 0)),
+            ("CELLS", banks(self.cell_blocks, 1)),
+            ("RULES", banks(self.rules, 0)),
+        ]
+    }
+}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory for pins.
+    pub root: PathBuf,
+    /// Entries of `FLOWS_NEW`; a power of two is used best.
+    pub flows_new: u32,
+    /// Entries of `FLOWS_ESTABLISHED`.
+    pub flows_established: u32,
+    /// Use TCX links where the kernel has them (6.6 and later); false: clsact filters everywhere, as on older kernels.
+    pub tcx: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from(DEFAULT_ROOT),
+            flows_new: 65_536,
+            flows_established: 262_144,
+            tcx: true,
+        }
+    }
+}
+
+/// Loaded programs with their tables. Dropping it detaches nothing: what is attached is held by pins.
+pub struct Dataplane {
+    pub(super) pins: Pins,
+    pub(super) number: u32,
+    pub(super) ebpf: Ebpf,
+    /// Which of the two XDP programs the kernel took.
+    pub(super) xdp: &'static str,
+    pub(super) tables: TableMaps,
+    /// Policies that the banks hold.
+    pub(super) banks: [super::switch::Bank; POLICY_BANKS as usize],
+    pub(super) tcx: bool,
+    clock: Clock,
+    hz: u32,
+    notes: Vec<String>,
+}
+
+pub(super) const XDP: &str = "xdp_ingress";
+pub(super) const XDP_FRAGS: &str = "xdp_ingress_frags";
+pub(super) const TC_INGRESS: &str = "tc_ingress";
+pub(super) const TC_EGRESS: &str = "tc_egress";
+
+impl Dataplane {
+    /// Loads `object` with tables of these sizes beside whatever is in force. Nothing is attached yet; the switch stands on the open bank,
+    /// generation 0.
+    ///
+    /// # Errors
+    /// Missing privileges or file system, what the kernel says of a program (with the end of the verifier's log), a clock of no known rate.
+    pub fn load(object: &[u8], sizes: Sizes, options: &Options) -> Result<Self, Error> {
+        super::probe::privileges()?;
+        raise_memlock();
+        let pins = Pins::new(&options.root);
+        let _lock = pins.prepare()?;
+        let notes = check_state(&pins, options)?;
+        let number = pins.loads()?.last().map_or(1, |last| last + 1);
+        let directory = pins.load(number);
+        std::fs::create_dir(&directory).map_err(Error::system(format!(
+            "{}: making the directory",
+            directory.display()
+        )))?;
+        let loaded = load_pinned(object, sizes, options, &pins, &directory);
+        let (ebpf, xdp, tables, clock, hz) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // The error is what counts; a pin that can't be removed now goes with the next load.
+                let _ = pins.remove_load(number);
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            pins,
+            number,
+            ebpf,
+            xdp,
+            tables,
+            banks: Default::default(),
+            tcx: options.tcx,
+            clock,
+            hz,
+            notes,
+        })
+    }
+
+    /// The number of this load; it names a directory of pins.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What a bank holds.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.tables.sizes()
+    }
+
+    /// Jiffies a second, as measured.
+    #[must_use]
+    pub fn hz(&self) -> u32 {
+        self.hz
+    }
+
+    /// The clock of ticks, for deadlines.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What an operator should know of this load.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether jumbo frames in several buffers are taken (Linux 5.18 and later).
+    #[must_use]
+    pub fn takes_frags(&self) -> bool {
+        self.xdp == XDP_FRAGS
+    }
+
+    /// Programs and maps, for the programs' own log.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// The map of a flow table, opened anew by its pin.
+    ///
+    /// # Errors
+    /// What the kernel says of the pin.
+    pub fn flows(&self, table: FlowTable) -> Result<super::counters::Flows, Error> {
+        super::counters::Flows::open(&self.pins, table)
+    }
+
+    /// The ring buffer of events, opened anew by its pin; one reader at a time makes sense.
+    ///
+    /// # Errors
+    /// What the kernel says of the pin.
+    pub fn events(&self) -> Result<aya::maps::RingBuf<aya::maps::MapData>, Error> {
+        super::counters::events(&self.pins)
+    }
+
+    /// What was counted since the state was made, over all loads.
+    ///
+    /// # Errors
+    /// What the kernel says of the maps.
+    pub fn counters(&self) -> Result<super::counters::Counters, Error> {
+        super::counters::Counters::read(&self.pins)
+    }
+
+    pub(super) fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
+        classifier(&mut self.ebpf, name)
+    }
+
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        xdp(&mut self.ebpf, self.xdp)
+    }
+}
+
+type Loaded = (Ebpf, &'static str, TableMaps, Clock, u32);
+
+fn load_pinned(
+    object: &[u8],
+    sizes: Sizes,
+    options: &Options,
+    pins: &Pins,
+    directory: &Path,
+) -> Result<Loaded, Error> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("NODES_PER_BANK", &sizes.nodes, true)
+        .override_global("V6_NODES_PER_BANK", &sizes.v6_nodes, true)
+        .override_global("CELL_BLOCKS_PER_BANK", &sizes.cell_blocks, true)
+        .override_global("RULES_PER_BANK", &sizes.rules, true)
+        .map_max_entries("HEADS", BANKS)
+        .map_max_entries("PORT_CLASS", BANKS * PLANES)
+        .map_max_entries("FLOWS_NEW", options.flows_new)
+        .map_max_entries("FLOWS_ESTABLISHED", options.flows_established);
+    for (name, entries) in sizes.entries() {
+        loader.map_max_entries(name, entries);
+    }
+    for name in TABLE_MAPS {
+        loader.map_pin_path(name, directory.join(name));
+    }
+    for (name, ..) in STATE_MAPS {
+        loader.map_pin_path(name, pins.state().join(name));
+    }
+    let mut ebpf = loader.load(object)?;
+
+    let xdp = load_xdp(&mut ebpf)?;
+    for name in [TC_INGRESS, TC_EGRESS, "clock"] {
+        load_classifier(&mut ebpf, name)?;
+    }
+    // Pinned so that ids can be compared without the right to turn ids into descriptors.
+    self::xdp(&mut ebpf, xdp)?
+        .pin(directory.join(XDP))
+        .map_err(pin_error(xdp))?;
+    for name in [TC_INGRESS, TC_EGRESS, "clock"] {
+        classifier(&mut ebpf, name)?
+            .pin(directory.join(name))
+            .map_err(pin_error(name))?;
+    }
+    let mut tables = TableMaps::open(directory, true)?;
+    let clock = Clock::open(directory)?;
+    let hz = clock.measure_hz()?;
+    tables.write_open_bank(hz)?;
+    tables.store(Switch::to(OPEN_BANK, OPEN_BANK, 0))?;
+    Ok((ebpf, xdp, tables, clock, hz))
+}
+
+fn pin_error(name: &'static str) -> impl FnOnce(aya::pin::PinError) -> Error {
+    move |error| Error::ProgramUse {
+        program: name,
+        source: Box::new(ProgramError::IOError(std::io::Error::other(error))),
+    }
+}
+
+/// The program for frames in several buffers first. Linux before 5.18 refuses its flag with EINVAL, before the verifier has said a word;
+/// what the verifier refuses, it would refuse of the other as well.
+fn load_xdp(ebpf: &mut Ebpf) -> Result<&'static str, Error> {
+    match xdp(ebpf, XDP_FRAGS)?.load() {
+        Ok(()) => return Ok(XDP_FRAGS),
+        Err(ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        }) if io_error.raw_os_error() == Some(libc::EINVAL)
+            && verifier_log.to_string().trim().is_empty() => {}
+        Err(error) => return Err(refused(XDP_FRAGS, error)),
+    }
+    xdp(ebpf, XDP)?
+        .load()
+        .map_err(|error| refused(XDP, error))?;
+    Ok(XDP)
+}
+
+pub(super) fn load_classifier(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    classifier(ebpf, name)?
+        .load()
+        .map_err(|error| refused(name, error))
+}
+
+fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, Error> {
+    match ebpf.program_mut(name) {
+        Some(Program::SchedClassifier(program)) => Ok(program),
+        _ => Err(Error::Object(name)),
+    }
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error> {
+    match ebpf.program_mut(name) {
+        Some(Program::Xdp(program)) => Ok(program),
+        _ => Err(Error::Object(name)),
+    }
+}
+
+/// The end of the verifier's log is where it says what it disliked.
+fn refused(program: &'static str, error: ProgramError) -> Error {
+    const LAST: usize = 20;
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+            let tail = lines.len().saturating_sub(LAST);
+            Error::Program {
+                program,
+                source: io_error,
+                log: lines.get(tail..).unwrap_or(&[]).join("\n"),
+            }
+        }
+        other => Error::ProgramUse {
+            program,
+            source: Box::new(other),
+        },
+    }
+}
+
+/// State that is pinned already must have the shape that this version gives it; its size may be an older one, which is said.
+fn check_state(pins: &Pins, options: &Options) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    for (name, key, value) in STATE_MAPS {
+        let path = pins.state().join(name);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapInfo::from_pin(&path).map_err(Error::map(name))?;
+        let found = (info.key_size() as usize, info.value_size() as usize);
+        if found != (key, value) {
+            return Err(Error::Foreign {
+                path,
+                found: format!("{} and {} octets", found.0, found.1),
+                expected: format!("{key} and {value} octets"),
+            });
+        }
+        let asked = match name {
+            "FLOWS_NEW" => options.flows_new,
+            "FLOWS_ESTABLISHED" => options.flows_established,
+            _ => continue,
+        };
+        if info.max_entries() != asked {
+            notes.push(format!(
+                "{name} keeps its {} entries while flows are in it; `portcullis detach` and a new start give it {asked}",
+                info.max_entries()
+            ));
+        }
+    }
+    Ok(notes)
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be raised, the kernel says so when a map is made.
+pub(super) fn raise_memlock() {
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a struct that lives through the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEED: Sizes = Sizes {
+        nodes: 3000,
+        v6_nodes: 10,
+        cell_blocks: 1,
+        rules: 40_001,
+    };
+
+    #[test]
+    fn there_is_room_for_twice_the_need() {
+        let room = NEED.with_room();
+        assert_eq!(
+            room,
+            Sizes {
+                nodes: 6000,
+                v6_nodes: 1024,
+                cell_blocks: 64,
+                rules: 65_536
+            }
+        );
+        assert!(room.hold(NEED) && !NEED.hold(room));
+        assert!(room.hold(room));
+    }
+
+    #[test]
+    fn sizes_do_not_wrap() {
+        let most = Sizes {
+            nodes: u32::MAX,
+            ..NEED
+        };
+        assert_eq!(most.with_room().nodes, u32::MAX);
+        assert_eq!(most.entries()[0], ("NODES", u32::MAX));
+    }
+
+    #[test]
+    fn the_open_bank_has_one_block_of_cells() {
+        assert_eq!(NEED.entries()[2], ("CELLS", 4));
+    }
+}

@@ -1,0 +1,422 @@
+//! Tables into a bank: written through memory, then read back and compared before anything switches to it.
+
+use std::path::Path;
+
+use agent_common::tables::{
+    BANKS, CELL_BLOCK, Cell, CellAction, Head, NO_RULE, OPEN_BANK, PLANES, POLICY_BANKS,
+    RuleCounter, Switch, Timeouts, facts,
+};
+use agent_common::trie::V6Node;
+use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
+use std::os::fd::AsFd as _;
+
+use super::error::Error;
+use super::load::{Dataplane, Sizes};
+use super::mapping::Mapping;
+use super::switch::Bank;
+use crate::compile::tables::Tables;
+
+/// Ports of a plane.
+const PORTS: usize = 65_536;
+
+/// Where a bank differs from a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mismatch {
+    /// The table.
+    pub table: String,
+    /// The first value that differs, counted from the table's beginning.
+    pub index: usize,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.table, self.index)
+    }
+}
+
+/// What writing a bank left behind.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// The last counters of the policy that the bank held before, by rule index, the last one for packets that no rule came near; they begin
+    /// at 0 again. Empty where it held none.
+    pub counters: Vec<RuleCounter>,
+}
+
+/// The tables of a load, mapped.
+pub(super) struct TableMaps {
+    switch: Mapping<u64>,
+    heads: Mapping<Head>,
+    port_class: Mapping<[u16; PORTS]>,
+    v4_root: Mapping<[u32; PORTS]>,
+    nodes: Mapping<[u32; 256]>,
+    v6_nodes: Mapping<V6Node>,
+    cells: Mapping<[u32; CELL_BLOCK as usize]>,
+    rules: PerCpuArray<MapData, RuleCounter>,
+    /// The heads once more by system calls: a second way to what the programs see.
+    heads_map: Array<MapData, Head>,
+    sizes: Sizes,
+}
+
+impl TableMaps {
+    /// Opens the tables that are pinned in a load's directory.
+    pub(super) fn open(directory: &Path, writable: bool) -> Result<Self, Error> {
+        let rules = open(directory, "RULES")?;
+        let rules: PerCpuArray<MapData, RuleCounter> =
+            rules.try_into().map_err(Error::map("RULES"))?;
+        let heads_map = open(directory, "HEADS")?;
+        let heads_map = heads_map.try_into().map_err(Error::map("HEADS"))?;
+        let nodes = map(directory, "NODES", writable)?;
+        let v6_nodes = map(directory, "V6_NODES", writable)?;
+        let cells: Mapping<[u32; CELL_BLOCK as usize]> = map(directory, "CELLS", writable)?;
+        let share = |count: usize| (count / POLICY_BANKS as usize) as u32;
+        let sizes = Sizes {
+            nodes: share(Mapping::<[u32; 256]>::count(&nodes)),
+            v6_nodes: share(Mapping::<V6Node>::count(&v6_nodes)),
+            cell_blocks: share(cells.count()),
+            rules: share(rules.len() as usize),
+        };
+        Ok(Self {
+            switch: map(directory, "SWITCH", writable)?,
+            heads: map(directory, "HEADS", writable)?,
+            port_class: map(directory, "PORT_CLASS", writable)?,
+            v4_root: map(directory, "V4_ROOT", writable)?,
+            nodes,
+            v6_nodes,
+            cells,
+            rules,
+            heads_map,
+            sizes,
+        })
+    }
+
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// The switch word.
+    pub(super) fn switch(&self) -> Result<Switch, Error> {
+        self.switch
+            .load(0)
+            .map(Switch)
+            .ok_or(Error::Object("word in SWITCH"))
+    }
+
+    /// Sets the switch word, by one store.
+    pub(super) fn store(&self, word: Switch) -> Result<(), Error> {
+        if self.switch.store(0, word.0) {
+            Ok(())
+        } else {
+            Err(Error::Object("word in SWITCH"))
+        }
+    }
+
+    /// The head of a bank.
+    pub(super) fn head(&self, bank: u32) -> Result<Head, Error> {
+        self.heads_map.get(&bank, 0).map_err(Error::map("HEADS"))
+    }
+
+    /// Whether the tables fit a bank and into each other.
+    fn check(&self, tables: &Tables) -> Result<(), Error> {
+        let need = Sizes::of(tables);
+        for (what, need, have) in [
+            ("trie nodes", need.nodes, self.sizes.nodes),
+            ("IPv6 trie nodes", need.v6_nodes, self.sizes.v6_nodes),
+            ("blocks of cells", need.cell_blocks, self.sizes.cell_blocks),
+            ("rule counters", need.rules, self.sizes.rules),
+        ] {
+            if need > have {
+                return Err(Error::TooSmall {
+                    what,
+                    need: need as usize,
+                    have: have as usize,
+                });
+            }
+        }
+        let rows = u64::from(tables.head.facts_row) + 1;
+        let shape = [
+            (
+                rows * u64::from(tables.head.peer_classes) == tables.cells.len() as u64,
+                "cells are not rows of peer classes",
+            ),
+            (
+                tables.v4_root.len() == PORTS,
+                "the IPv4 root has not 65,536 slots",
+            ),
+            (
+                tables
+                    .planes
+                    .iter()
+                    .all(|(_, classes)| classes.len() == PORTS),
+                "a plane has not 65,536 ports",
+            ),
+        ];
+        match shape.into_iter().find(|(holds, _)| !holds) {
+            Some((_, what)) => Err(Error::Malformed(what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a policy into a bank that no program reads.
+    fn write(&mut self, bank: u32, tables: &Tables, generation: u32) -> Result<(), Error> {
+        self.check(tables)?;
+        let at = Base::of(bank, self.sizes);
+        let mut all = true;
+        for plane in 0..PLANES {
+            let at = at.planes + plane as usize;
+            all &= match classes(tables, plane) {
+                Some(classes) => self.port_class.write(at, classes),
+                None => self.port_class.clear(at, 1),
+            };
+        }
+        all &= self.v4_root.write(at.bank, &tables.v4_root);
+        all &= self.nodes.write(at.nodes, &tables.nodes);
+        all &= self.v6_nodes.write(at.v6_nodes, &tables.v6_nodes);
+        // What the last block holds beyond the cells is denied, not left over.
+        let whole = tables.cells.len() / CELL_BLOCK as usize;
+        if !tables.cells.len().is_multiple_of(CELL_BLOCK as usize) {
+            all &= self.cells.clear(at.cells + whole, 1);
+        }
+        all &= self.cells.write(at.cells, &tables.cells);
+        all &= self.heads.write(at.bank, &[head(tables, generation)]);
+        if all {
+            Ok(())
+        } else {
+            Err(Error::Malformed("a table ends beyond its map"))
+        }
+    }
+
+    /// The first place where a bank differs from a policy.
+    pub(super) fn differs(
+        &self,
+        bank: u32,
+        tables: &Tables,
+        generation: u32,
+    ) -> Result<Option<Mismatch>, Error> {
+        self.check(tables)?;
+        let at = Base::of(bank, self.sizes);
+        let head = head(tables, generation);
+        let found = |table: &str, index: Option<usize>| {
+            index.map(|index| Mismatch {
+                table: table.to_owned(),
+                index,
+            })
+        };
+        if self.head(bank)? != head {
+            return Ok(found("head", Some(0)));
+        }
+        static NOTHING: [u16; PORTS] = [0; PORTS];
+        for plane in 0..PLANES {
+            let expected = classes(tables, plane).unwrap_or(&NOTHING);
+            let index = self
+                .port_class
+                .differs(at.planes + plane as usize, expected);
+            if index.is_some() {
+                return Ok(found(&format!("port classes of plane {plane}"), index));
+            }
+        }
+        Ok(
+            found("IPv4 root", self.v4_root.differs(at.bank, &tables.v4_root))
+                .or_else(|| found("nodes", self.nodes.differs(at.nodes, &tables.nodes)))
+                .or_else(|| {
+                    let index = self.v6_nodes.differs(at.v6_nodes, &tables.v6_nodes);
+                    found("IPv6 nodes", index)
+                })
+                .or_else(|| found("cells", self.cells.differs(at.cells, &tables.cells))),
+        )
+    }
+
+    /// Generation 0: every port in class 0, which admits any peer, and every address this host's.
+    pub(super) fn write_open_bank(&mut self, hz: u32) -> Result<(), Error> {
+        let at = Base::of(OPEN_BANK, self.sizes);
+        let head = Head {
+            flags: Head::OPEN,
+            peer_classes: 1,
+            facts_row: 1,
+            timeouts: Timeouts::for_hz(hz),
+            ..Head::default()
+        };
+        let cells = [
+            Cell::new(CellAction::Allow, NO_RULE, Cell::DEFAULT),
+            Cell(facts::OWN),
+        ];
+        let written = self.port_class.clear(at.planes, PLANES as usize)
+            && self.v4_root.clear(at.bank, 1)
+            && self.cells.clear(at.cells, 1)
+            && self.cells.write(at.cells, &cells)
+            && self.heads.write(at.bank, &[head]);
+        if !written || self.head(OPEN_BANK)? != head {
+            return Err(Error::Verify {
+                bank: OPEN_BANK,
+                what: "head".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Counters of the first `count` rules of a bank, summed over CPUs, and last that of packets that no rule came near.
+    pub(super) fn rule_counters(&self, bank: u32, count: usize) -> Result<Vec<RuleCounter>, Error> {
+        self.rule_indices(bank, count)
+            .map(|index| {
+                let values = self.rules.get(&index, 0).map_err(Error::map("RULES"))?;
+                Ok(super::counters::sum_rule(&values))
+            })
+            .collect()
+    }
+
+    fn clear_rule_counters(&mut self, bank: u32, count: usize) -> Result<(), Error> {
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(path, error)| Error::system(format!("{path}: reading"))(error))?;
+        for index in self.rule_indices(bank, count) {
+            let zero = PerCpuValues::try_from(vec![RuleCounter::default(); cpus])
+                .map_err(Error::system("counting CPUs"))?;
+            self.rules
+                .set(index, zero, 0)
+                .map_err(Error::map("RULES"))?;
+        }
+        Ok(())
+    }
+
+    fn rule_indices(&self, bank: u32, count: usize) -> impl Iterator<Item = u32> + use<> {
+        let share = self.sizes.rules;
+        let from = bank * share;
+        let count = (count as u32).min(share.saturating_sub(1));
+        (from..from + count).chain(std::iter::once(from + share - 1))
+    }
+}
+
+/// Where a bank's share of each map begins.
+struct Base {
+    bank: usize,
+    planes: usize,
+    nodes: usize,
+    v6_nodes: usize,
+    cells: usize,
+}
+
+impl Base {
+    fn of(bank: u32, sizes: Sizes) -> Self {
+        let bank = bank as usize;
+        Self {
+            bank,
+            planes: bank * PLANES as usize,
+            nodes: bank * sizes.nodes as usize,
+            v6_nodes: bank * sizes.v6_nodes as usize,
+            cells: bank * sizes.cell_blocks as usize,
+        }
+    }
+}
+
+fn head(tables: &Tables, generation: u32) -> Head {
+    Head {
+        generation,
+        ..tables.head
+    }
+}
+
+fn classes(tables: &Tables, plane: u32) -> Option<&[u16]> {
+    tables
+        .planes
+        .iter()
+        .find(|(named, _)| *named as u32 == plane)
+        .map(|(_, classes)| &**classes)
+}
+
+fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
+    MapData::from_pin(directory.join(name))
+        .and_then(Map::from_map_data)
+        .map_err(Error::map(name))
+}
+
+fn map<V: aya::Pod>(
+    directory: &Path,
+    name: &'static str,
+    writable: bool,
+) -> Result<Mapping<V>, Error> {
+    let path = directory.join(name);
+    let data = MapData::from_pin(&path).map_err(Error::map(name))?;
+    let info = data.info().map_err(Error::map(name))?;
+    if info.value_size() as usize != size_of::<V>() {
+        return Err(Error::Foreign {
+            path,
+            found: format!("values of {} octets", info.value_size()),
+            expected: format!("values of {} octets", size_of::<V>()),
+        });
+    }
+    Mapping::new(data.fd().as_fd(), info.max_entries(), writable)
+        .map_err(Error::system(format!("map {name}: mapping into memory")))
+}
+
+impl Dataplane {
+    /// Writes a policy into a bank that is neither in force nor the fallback, and reads it back. Waits before until no program can still be
+    /// reading what the bank held.
+    ///
+    /// # Errors
+    /// [`Error::BankInUse`], [`Error::TooSmall`], [`Error::Verify`], or what the kernel says.
+    pub fn write(&mut self, bank: u32, tables: &Tables, generation: u32) -> Result<Written, Error> {
+        let held = self.idle_bank(bank)?;
+        self.tables.check(tables)?;
+        if held.left {
+            super::switch::grace()?;
+        }
+        let mut written = Written::default();
+        if let Some(rules) = held.rules {
+            written.counters = self.tables.rule_counters(bank, rules)?;
+            self.tables.clear_rule_counters(bank, rules)?;
+        }
+        // Until it is verified the bank counts as empty: nothing can switch to it.
+        self.set_bank(bank, Bank::default());
+        self.tables.write(bank, tables, generation)?;
+        if let Some(found) = self.tables.differs(bank, tables, generation)? {
+            return Err(Error::Verify {
+                bank,
+                what: found.to_string(),
+            });
+        }
+        self.set_bank(
+            bank,
+            Bank {
+                rules: Some(tables.rules.len()),
+                left: false,
+            },
+        );
+        Ok(written)
+    }
+
+    /// Where a bank differs from a policy, if it does.
+    ///
+    /// # Errors
+    /// Where the tables are not of this load's size, or the maps can't be read.
+    pub fn verify(
+        &self,
+        bank: u32,
+        tables: &Tables,
+        generation: u32,
+    ) -> Result<Option<Mismatch>, Error> {
+        if bank >= POLICY_BANKS {
+            return Err(Error::NoBank(bank));
+        }
+        self.tables.differs(bank, tables, generation)
+    }
+
+    /// The head of a bank, the open one included.
+    ///
+    /// # Errors
+    /// What the kernel says of the map.
+    pub fn head(&self, bank: u32) -> Result<Head, Error> {
+        if bank >= BANKS {
+            return Err(Error::NoBank(bank));
+        }
+        self.tables.head(bank)
+    }
+
+    /// Counters of a bank's rules, by rule index; the last one is of packets that no rule came near.
+    ///
+    /// # Errors
+    /// Where the bank holds no policy, or the map can't be read.
+    pub fn rule_counters(&self, bank: u32) -> Result<Vec<RuleCounter>, Error> {
+        match self.banks.get(bank as usize).and_then(|held| held.rules) {
+            Some(rules) => self.tables.rule_counters(bank, rules),
+            None => Err(Error::NoBank(bank)),
+        }
+    }
+}
