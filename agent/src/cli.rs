@@ -20,6 +20,24 @@ pub enum Command {
     /// The catalogue: what vendors document
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
+    Detach(DetachArgs),
+}
+
+/// Where the agent's pins are.
+#[derive(Debug, Clone, Args)]
+pub struct PinArgs {
+    /// Directory of pins on a BPF file system
+    #[arg(long, value_name = "DIR", default_value = crate::dataplane::DEFAULT_ROOT)]
+    pub pins: PathBuf,
+}
+
+/// `detach`
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// Where the pins are
+    #[command(flatten)]
+    pub pins: PinArgs,
 }
 
 /// Where policies come from besides the binary.

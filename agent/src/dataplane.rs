@@ -27,7 +27,7 @@ pub use attach::{Attached, Filter, Mechanism};
 pub use counters::{Counters, FlowUse, Flows};
 pub use detach::{Removed, detach_all};
 pub use error::{Error, SlotHolder};
-pub use load::{Dataplane, Options, Sizes};
+pub use load::{BankSizes, Dataplane, Options};
 pub use pinned::{LinkView, Pinned};
 pub use pins::{DEFAULT_ROOT, Hook};
 pub use sync::{Mismatch, Written};

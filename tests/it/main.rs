@@ -1,6 +1,7 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
 
 #[cfg(test)]
+mod dataplane;
 mod hosts;
 #[cfg(test)]
 mod packets;

@@ -1,6 +1,7 @@
 //! One file per command: arguments in, an [`Outcome`] out. Commands print nothing themselves
 //! unless they stream.
 
+pub mod detach;
 pub mod policy;
 
 use std::io::{self, Write};
@@ -94,5 +95,6 @@ fn write_all(mut stream: impl Write, text: &str) -> io::Result<()> {
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Policy(command) => policy::run(command),
+        Command::Detach(arguments) => Ok(detach::run(&arguments)),
     }
 }

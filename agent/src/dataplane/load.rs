@@ -16,7 +16,7 @@ use crate::compile::tables::Tables;
 
 /// How much of each table a bank holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Sizes {
+pub struct BankSizes {
     /// Trie nodes of 256 slots, 1 KiB each.
     pub nodes: u32,
     /// Heads of IPv6 nodes, 48 octets each.
@@ -30,7 +30,7 @@ pub struct Sizes {
 /// Rules that a rule index can name, and the counter for none.
 const MOST_RULES: u32 = 65_536;
 
-impl Sizes {
+impl BankSizes {
     /// What these tables need.
     #[must_use]
     pub fn of(tables: &Tables) -> Self {
@@ -135,7 +135,7 @@ impl Dataplane {
     ///
     /// # Errors
     /// Missing privileges or file system, what the kernel says of a program (with the end of the verifier's log), a clock of no known rate.
-    pub fn load(object: &[u8], sizes: Sizes, options: &Options) -> Result<Self, Error> {
+    pub fn load(object: &[u8], sizes: BankSizes, options: &Options) -> Result<Self, Error> {
         super::probe::privileges()?;
         raise_memlock();
         let pins = Pins::new(&options.root);
@@ -178,7 +178,7 @@ impl Dataplane {
 
     /// What a bank holds.
     #[must_use]
-    pub fn sizes(&self) -> Sizes {
+    pub fn sizes(&self) -> BankSizes {
         self.tables.sizes()
     }
 
@@ -248,7 +248,7 @@ type Loaded = (Ebpf, &'static str, TableMaps, Clock, u32);
 
 fn load_pinned(
     object: &[u8],
-    sizes: Sizes,
+    sizes: BankSizes,
     options: &Options,
     pins: &Pins,
     directory: &Path,
@@ -413,7 +413,7 @@ pub(super) fn raise_memlock() {
 mod tests {
     use super::*;
 
-    const NEED: Sizes = Sizes {
+    const NEED: BankSizes = BankSizes {
         nodes: 3000,
         v6_nodes: 10,
         cell_blocks: 1,
@@ -425,7 +425,7 @@ mod tests {
         let room = NEED.with_room();
         assert_eq!(
             room,
-            Sizes {
+            BankSizes {
                 nodes: 6000,
                 v6_nodes: 1024,
                 cell_blocks: 64,
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn sizes_do_not_wrap() {
-        let most = Sizes {
+        let most = BankSizes {
             nodes: u32::MAX,
             ..NEED
         };

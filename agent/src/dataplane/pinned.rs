@@ -11,7 +11,7 @@ use aya::maps::{MapData, RingBuf};
 use super::clock::Clock;
 use super::counters::{Counters, Flows};
 use super::error::Error;
-use super::load::{Sizes, TC_EGRESS, TC_INGRESS, XDP};
+use super::load::{BankSizes, TC_EGRESS, TC_INGRESS, XDP};
 use super::netlink::Parent;
 use super::pins::{self, Hook, Pins};
 use super::sync::TableMaps;
@@ -97,7 +97,7 @@ impl Pinned {
 
     /// What a bank holds.
     #[must_use]
-    pub fn sizes(&self) -> Sizes {
+    pub fn sizes(&self) -> BankSizes {
         self.tables.sizes()
     }
 

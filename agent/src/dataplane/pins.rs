@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use agent_common::budget::{BUCKETS, Bucket};
 use agent_common::event::DenyEvent;
 use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowEntry, FlowKey};
 use agent_common::tables::{
@@ -22,9 +23,6 @@ use agent_common::tables::{
 };
 use agent_common::trie::V6Node;
 use nix::fcntl::{Flock, FlockArg};
-
-const BUCKETS: u32 = 8194;
-type Bucket = [u32; 2];
 
 use super::error::Error;
 

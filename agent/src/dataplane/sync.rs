@@ -11,7 +11,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
 use std::os::fd::AsFd as _;
 
 use super::error::Error;
-use super::load::{Dataplane, Sizes};
+use super::load::{BankSizes, Dataplane};
 use super::mapping::Mapping;
 use super::switch::Bank;
 use crate::compile::tables::Tables;
@@ -54,7 +54,7 @@ pub(super) struct TableMaps {
     rules: PerCpuArray<MapData, RuleCounter>,
     /// The heads once more by system calls: a second way to what the programs see.
     heads_map: Array<MapData, Head>,
-    sizes: Sizes,
+    sizes: BankSizes,
 }
 
 impl TableMaps {
@@ -69,7 +69,7 @@ impl TableMaps {
         let v6_nodes = map(directory, "V6_NODES", writable)?;
         let cells: Mapping<[u32; CELL_BLOCK as usize]> = map(directory, "CELLS", writable)?;
         let share = |count: usize| (count / POLICY_BANKS as usize) as u32;
-        let sizes = Sizes {
+        let sizes = BankSizes {
             nodes: share(Mapping::<[u32; 256]>::count(&nodes)),
             v6_nodes: share(Mapping::<V6Node>::count(&v6_nodes)),
             cell_blocks: share(cells.count()),
@@ -89,7 +89,7 @@ impl TableMaps {
         })
     }
 
-    pub(super) fn sizes(&self) -> Sizes {
+    pub(super) fn sizes(&self) -> BankSizes {
         self.sizes
     }
 
@@ -117,7 +117,7 @@ impl TableMaps {
 
     /// Whether the tables fit a bank and into each other.
     fn check(&self, tables: &Tables) -> Result<(), Error> {
-        let need = Sizes::of(tables);
+        let need = BankSizes::of(tables);
         for (what, need, have) in [
             ("trie nodes", need.nodes, self.sizes.nodes),
             ("IPv6 trie nodes", need.v6_nodes, self.sizes.v6_nodes),
@@ -294,7 +294,7 @@ struct Base {
 }
 
 impl Base {
-    fn of(bank: u32, sizes: Sizes) -> Self {
+    fn of(bank: u32, sizes: BankSizes) -> Self {
         let bank = bank as usize;
         Self {
             bank,
