@@ -216,9 +216,13 @@ fn reply_word<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> u32 {
     inherited(&flow).0
 }
 
-/// Whether a flow's entry is alive, for a packet that only quotes it: nothing is refreshed.
-#[inline(always)]
+/// Whether the host may still send in a flow, for a packet that only quotes it: nothing is refreshed, and an entry of another generation is
+/// judged by the rules of this one without a trace.
+#[inline(never)]
 pub(crate) fn lives<W: Lookup>(world: &W, key: &FlowKey) -> bool {
-    find(world, key, world.now())
-        .is_some_and(|(flow, _)| flow.generation.load() == world.head().generation)
+    let Some((flow, _)) = find(world, key, world.now()) else {
+        return false;
+    };
+    flow.generation.load() == world.head().generation
+        || rules_for(world, key).is_some_and(Cell::passes)
 }

@@ -73,6 +73,9 @@ pub fn ingress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Ver
     if tcp && !tcp::valid(segment.flags) {
         return Verdict::deny(Reason::TcpFlags);
     }
+    if !tcp && let Some(verdict) = dhcp(world, segment, Plane::IngressOther, segment.source) {
+        return verdict;
+    }
     let Some(cell) = cell_for(
         world,
         ingress_plane(tcp),
@@ -82,14 +85,12 @@ pub fn ingress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Ver
         return INTERNAL;
     };
     let stands = verdict_of(cell);
-    if matches!(cell.action(), CellAction::Allow | CellAction::Block) {
-        if !tcp && stands.passes() {
-            note_question(world, segment);
-        }
-        return stands;
-    }
+    let allowed = cell.action() == CellAction::Allow;
     // A SYN without ACK answers nothing: simultaneous open (RFC 9293 §3.5, figure 8) is not supported.
-    if !(tcp && tcp::begins(segment.flags)) {
+    let begins = tcp && tcp::begins(segment.flags);
+    // A cell that asks first says nothing about services: what comes in may belong to a flow of the host, whose entry has to live on for
+    // the day when the cell no longer lets it pass. The cell decides all the same.
+    if !begins && cell.action() != CellAction::Block && (!allowed || cell.asks_first()) {
         let key = FlowKey::new(
             segment.protocol,
             segment.destination,
@@ -97,17 +98,22 @@ pub fn ingress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Ver
             segment.source,
             segment.source_port,
         );
-        if let Some(verdict) = reply(world, &key, segment.flags) {
+        if let Some(verdict) = reply(world, &key, segment.flags)
+            && !allowed
+        {
             return verdict;
         }
     }
-    if !tcp {
-        if let Some(verdict) = dhcp(world, segment, Plane::IngressOther, segment.source) {
-            return verdict;
-        }
-        if stands.passes() {
-            note_question(world, segment);
-        }
+    if tcp {
+        // A connection from outside is logged at its SYN.
+        return if stands.action() == Action::Audit && !begins {
+            stands.quiet()
+        } else {
+            stands
+        };
+    }
+    if stands.passes() {
+        note_question(world, segment);
     }
     stands
 }
@@ -118,6 +124,9 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
     let tcp = segment.is_tcp();
     if tcp && !tcp::valid(segment.flags) {
         return Verdict::deny(Reason::TcpFlags);
+    }
+    if !tcp && let Some(verdict) = dhcp(world, segment, Plane::EgressOther, segment.destination) {
+        return verdict;
     }
     let (Some(there), Some(here)) = (
         world.port_class(egress_plane(tcp), segment.destination_port),
@@ -174,14 +183,7 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
     if !asked_entry && let Some(verdict) = sent(world, &key, segment.flags) {
         return verdict;
     }
-    let verdict = begin(world, segment, rules);
-    if !tcp
-        && !verdict.passes()
-        && let Some(verdict) = dhcp(world, segment, Plane::EgressOther, segment.destination)
-    {
-        return verdict;
-    }
-    verdict
+    begin(world, segment, rules)
 }
 
 /// The verdict of an answer: it inherits the action of what it answers, and an audited flow was logged at its first packet.
@@ -244,7 +246,7 @@ pub(crate) fn was_asked<A: Address, W: Lookup>(
 }
 
 /// A DHCP client's exchange, which no connection tracking matches: broadcast questions, answers before there is an address, renewals
-/// from the server's port. Asked only where everything else has denied. `None` where it is none, or none that is allowed.
+/// from the server's port. Asked first: a block list does not reach it, and its packets begin no flow. `None` where it is none, or none that is allowed.
 #[inline(always)]
 pub(crate) fn dhcp<A: Classified, W: Lookup>(
     world: &W,

@@ -142,10 +142,12 @@ impl FlowRecord {
     }
 }
 
+/// Ticks by which a packet on another CPU may have written a later one than this packet read: a second or more.
+const AHEAD: u32 = 16;
+
 const fn expired(last: u32, now: u32, timeout: u32) -> bool {
-    // A packet on another CPU may have written a later tick than the one this packet read.
-    let age = now.wrapping_sub(last);
-    age > timeout && (age as i32) > 0
+    // Anything further ahead is not a later tick but one so old that ticks wrapped since: four years at 1,000 jiffies a second.
+    now.wrapping_sub(last).wrapping_add(AHEAD) > timeout + AHEAD
 }
 
 impl FlowEntry {
@@ -356,5 +358,8 @@ mod tests {
     fn stamps() {
         assert!(!recent(NEVER, 3, 1000) && recent(stamp(0), 3, 1000));
         assert!(recent(10, 110, 100) && !recent(10, 111, 100));
+        // another CPU was a little ahead; a stamp from before half a wrap is not ahead but old
+        assert!(recent(10, 8, 100) && !recent(10, 10 + (1 << 31), 100));
+        assert!(!recent(10, 9 + (3 << 30), 100));
     }
 }

@@ -8,7 +8,7 @@ use crate::lookup::Lookup;
 use crate::net::{EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Segment};
 use crate::parse;
-use crate::tables::{Head, Plane, facts, other};
+use crate::tables::{CellAction, Head, Plane, facts, other};
 use crate::verdict::{Reason, Verdict};
 
 /// The decision over a frame. `summary` is filled as far as the headers were read.
@@ -112,15 +112,16 @@ fn transport<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segm
     }
 }
 
-/// To a multicast or broadcast destination: DHCP's exchange, or what an open default passes. TCP has no groups (RFC 9293 §3.9.2.3).
+/// To a multicast or broadcast destination: DHCP's exchange, or what a block list, a stage or the default says; a rule means single hosts.
+/// TCP has no groups (RFC 9293 §3.9.2.3).
 #[inline(always)]
 fn group<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segment<A>) -> Verdict {
     if segment.is_tcp() {
         return Verdict::deny(Reason::Group);
     }
     let (others, ports, peer) = match direction {
-        Direction::Ingress => (Plane::IngressOther, Plane::IngressUdp, segment.source),
-        Direction::Egress => (Plane::EgressOther, Plane::EgressUdp, segment.destination),
+        Direction::Ingress => (Plane::IngressOther, Plane::IngressGroup, segment.source),
+        Direction::Egress => (Plane::EgressOther, Plane::EgressGroup, segment.destination),
     };
     if let Some(verdict) = decide::dhcp(world, segment, others, peer) {
         return verdict;
@@ -128,12 +129,9 @@ fn group<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segment<
     let Some(cell) = decide::cell_for(world, ports, segment.destination_port, peer) else {
         return decide::INTERNAL;
     };
-    let verdict = decide::verdict_of(cell);
-    // A rule means unicast; an open or audited default means everything.
-    if cell.is_default() || verdict.reason_id() == Reason::Block as u8 {
-        verdict
-    } else {
-        Verdict::deny(Reason::Group)
+    match cell.action() {
+        CellAction::Deny => Verdict::deny(Reason::Group),
+        _ => decide::verdict_of(cell),
     }
 }
 

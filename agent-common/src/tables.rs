@@ -33,26 +33,32 @@ pub enum Plane {
     IngressUdp = 1,
     /// Ingress, everything without ports: see [`other`].
     IngressOther = 2,
+    /// Ingress UDP to a multicast or broadcast destination by destination port.
+    IngressGroup = 3,
     /// Egress TCP by destination port.
     EgressTcp = 4,
     /// Egress UDP by destination port.
     EgressUdp = 5,
     /// Egress, everything without ports: see [`other`].
     EgressOther = 6,
+    /// Egress UDP to a multicast or broadcast destination by destination port.
+    EgressGroup = 7,
 }
 
-/// Planes of a bank, rounded up to a power of two. Plane 3 is kept for ingress UDP to groups.
+/// Planes of a bank.
 pub const PLANES: u32 = 8;
 
 impl Plane {
-    /// All planes in use.
-    pub const ALL: [Plane; 6] = [
+    /// All planes.
+    pub const ALL: [Plane; 8] = [
         Plane::IngressTcp,
         Plane::IngressUdp,
         Plane::IngressOther,
+        Plane::IngressGroup,
         Plane::EgressTcp,
         Plane::EgressUdp,
         Plane::EgressOther,
+        Plane::EgressGroup,
     ];
 }
 

@@ -4,8 +4,8 @@
 //! class is first met.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
-use agent_common::event::Direction;
 use agent_common::tables::{Cell, CellAction, NO_RULE, Plane, other};
 
 use super::classes::{PeerClasses, Who};
@@ -192,6 +192,20 @@ fn fill(row: &mut [Cell], with: Cell) {
     }
 }
 
+/// A rule without groups lets packets to and from single hosts pass. A block list and a stage say more: what they say of UDP they say of
+/// UDP to groups as well.
+fn add_groups(places: &mut Vec<(Plane, RangeInclusive<u16>)>) {
+    let groups: Vec<_> = places
+        .iter()
+        .filter_map(|(plane, range)| match plane {
+            Plane::IngressUdp => Some((Plane::IngressGroup, range.clone())),
+            Plane::EgressUdp => Some((Plane::EgressGroup, range.clone())),
+            _ => None,
+        })
+        .collect();
+    places.extend(groups);
+}
+
 /// Edges of every plane; a rule whose ranges overlap is once at a port.
 fn edges(rules: &[Rule], order: &[u16], used: impl Fn(&Rule) -> bool) -> Vec<(Plane, Vec<Edge>)> {
     let mut planes: Vec<(Plane, Vec<Edge>)> = Plane::ALL.map(|plane| (plane, Vec::new())).into();
@@ -201,6 +215,9 @@ fn edges(rules: &[Rule], order: &[u16], used: impl Fn(&Rule) -> bool) -> Vec<(Pl
             continue;
         }
         let mut places = rule.service.places(rule.direction);
+        if matches!(rule.precedence, Precedence::Block | Precedence::AuditStage) {
+            add_groups(&mut places);
+        }
         places.retain(|(_, range)| !range.is_empty());
         places.sort_unstable_by_key(|(plane, range)| (*plane, *range.start()));
         let mut rest = places.into_iter().peekable();
@@ -241,13 +258,12 @@ pub(super) fn classify(
 ) -> PortClasses {
     let ephemeral = Ephemeral::of(facts);
     let ground = |plane: Plane, port: u32| {
-        let (direction, others) = match plane {
-            Plane::IngressTcp | Plane::IngressUdp => (Direction::Ingress, false),
-            Plane::IngressOther => (Direction::Ingress, true),
-            Plane::EgressTcp | Plane::EgressUdp => (Direction::Egress, false),
-            Plane::EgressOther => (Direction::Egress, true),
+        let (ingress, others) = match plane {
+            Plane::IngressTcp | Plane::IngressUdp | Plane::IngressGroup => (true, false),
+            Plane::IngressOther => (true, true),
+            Plane::EgressTcp | Plane::EgressUdp | Plane::EgressGroup => (false, false),
+            Plane::EgressOther => (false, true),
         };
-        let ingress = direction == Direction::Ingress;
         let default = if ingress { set.ingress } else { set.egress };
         Ground {
             // Pairs of ports and not packets of a kind: only a rule opens them.

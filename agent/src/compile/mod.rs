@@ -19,7 +19,7 @@ mod trie;
 
 use agent_common::tables::{Cell, CellAction, Head, NO_RULE, Timeouts};
 
-pub use budget::{CLASS_LIMIT, EventRates, Settings, Sizes, bucket};
+pub use budget::{CLASS_LIMIT, Settings, Sizes, bucket};
 pub use error::CompileError;
 use tables::Tables;
 
@@ -89,7 +89,7 @@ pub fn compile(
         timeouts: Timeouts::for_hz(facts.hz_or_default()),
         ..Head::default()
     };
-    settings.events.set(&mut head, facts);
+    settings.set_budgets(&mut head, facts);
     let mut cells = ports.cells;
     cells.extend(peers.facts.iter().map(|&bits| Cell(bits)));
     let mut tables = Tables {
@@ -128,7 +128,7 @@ pub fn open_tables(facts: &Facts, settings: &Settings) -> Tables {
         timeouts: Timeouts::for_hz(facts.hz_or_default()),
         ..Head::default()
     };
-    settings.events.set(&mut head, facts);
+    settings.set_budgets(&mut head, facts);
     let open = Cell::new(CellAction::Allow, NO_RULE, Cell::DEFAULT | Cell::ASK_FIRST);
     let mut tables = Tables {
         head,

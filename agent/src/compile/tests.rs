@@ -1,6 +1,9 @@
 //! Compiled tables against a naive reading of the rules, and the decision over them.
 
 mod build;
+mod flows;
+mod messages;
 mod naive;
 mod properties;
 mod sizes;
+mod wire;

@@ -13,6 +13,8 @@ use crate::rule::{DefaultAction, Peers, Precedence, Rule, RuleSet, Service};
 pub(super) enum Asks {
     Tcp(u16),
     Udp(u16),
+    /// UDP to a group.
+    Group(u16),
     Icmp(u8),
     Icmpv6(u8),
     Protocol(u8),
@@ -20,8 +22,15 @@ pub(super) enum Asks {
     Dhcp6,
 }
 
-fn serves(service: &Service, asks: Asks) -> bool {
-    match (service, asks) {
+fn serves(rule: &Rule, asks: Asks) -> bool {
+    let asks = match asks {
+        Asks::Group(_) if matches!(rule.precedence, Precedence::Failsafe | Precedence::Allow) => {
+            return false;
+        }
+        Asks::Group(port) => Asks::Udp(port),
+        other => other,
+    };
+    match (&rule.service, asks) {
         (Service::Tcp(ranges), Asks::Tcp(port)) | (Service::Udp(ranges), Asks::Udp(port)) => {
             ranges.iter().any(|range| range.contains(&port))
         }
@@ -53,7 +62,7 @@ pub(super) fn judge(
     peer: IpAddr,
 ) -> Cell {
     let (port, has_port) = match asks {
-        Asks::Tcp(port) | Asks::Udp(port) => (port, true),
+        Asks::Tcp(port) | Asks::Udp(port) | Asks::Group(port) => (port, true),
         _ => (0, false),
     };
     let ingress = direction == Direction::Ingress;
@@ -66,9 +75,8 @@ pub(super) fn judge(
         && facts.ephemeral.first <= port
         && port <= facts.ephemeral.last
         && !reserved;
-    let named = |rule: &&Rule| {
-        rule.groups.is_empty() && rule.direction == direction && serves(&rule.service, asks)
-    };
+    let named =
+        |rule: &&Rule| rule.groups.is_empty() && rule.direction == direction && serves(rule, asks);
     let index = |wanted: &Rule| {
         let place = set.rules.iter().position(|rule| std::ptr::eq(rule, wanted));
         place.unwrap() as u16

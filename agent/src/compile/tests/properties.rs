@@ -179,9 +179,19 @@ fn probes(set: &RuleSet) -> (Vec<IpAddr>, Vec<u16>) {
 }
 
 fn places(direction: Direction, ports: &[u16]) -> Vec<(Asks, Plane, u16)> {
-    let (tcp, udp, others) = match direction {
-        Direction::Ingress => (Plane::IngressTcp, Plane::IngressUdp, Plane::IngressOther),
-        Direction::Egress => (Plane::EgressTcp, Plane::EgressUdp, Plane::EgressOther),
+    let (tcp, udp, others, groups) = match direction {
+        Direction::Ingress => (
+            Plane::IngressTcp,
+            Plane::IngressUdp,
+            Plane::IngressOther,
+            Plane::IngressGroup,
+        ),
+        Direction::Egress => (
+            Plane::EgressTcp,
+            Plane::EgressUdp,
+            Plane::EgressOther,
+            Plane::EgressGroup,
+        ),
     };
     let mut places = vec![
         (Asks::Dhcp4, others, other::DHCP4),
@@ -190,6 +200,7 @@ fn places(direction: Direction, ports: &[u16]) -> Vec<(Asks, Plane, u16)> {
     for &port in ports {
         places.push((Asks::Tcp(port), tcp, port));
         places.push((Asks::Udp(port), udp, port));
+        places.push((Asks::Group(port), groups, port));
     }
     for number in [0, 1, 2, 3, 8, 50, 128, 129, 130, 135, 255] {
         places.push((Asks::Icmp(number), others, other::icmp(number)));
