@@ -75,31 +75,37 @@ pub(crate) fn bpf_object() -> Result<()> {
     Ok(())
 }
 
-/// The architecture whose registers and offsets the programs are built for: this machine's.
-pub(crate) fn target_arch_flag() -> String {
+/// What decides the code: the machine whose registers and offsets the programs are built for
+/// (this one's), and the instruction set, which kernels have known since 5.1.
+pub(crate) fn target_flags() -> Vec<String> {
     let arch = match std::env::consts::ARCH {
         arch if arch.starts_with("riscv64") => "riscv64",
         arch => arch,
     };
-    format!("--cfg=bpf_target_arch=\"{arch}\"")
+    vec![
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Ctarget-cpu=v3".to_owned(),
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
+    ]
 }
+
+/// What chooses the target, for any command of cargo.
+pub(crate) const TARGET: [&str; 4] = ["--target", "bpfel-unknown-none", "-Z", "build-std=core"];
 
 fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
     let root = project::root();
-    let mut flags = vec![
-        target_arch_flag(),
+    let mut flags = target_flags();
+    flags.extend([
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
-        "-Ctarget-cpu=v3".to_owned(),
-        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         // The same object from any directory of any machine; where several fit, the last counts.
         format!(
             "--remap-path-prefix={}/lib/rustlib/src=.",
             toolchain.compiler.sysroot.display()
         ),
         format!("--remap-path-prefix={}=.", root.display()),
-    ];
+    ]);
     for registry in registries() {
         flags.push(format!("--remap-path-prefix={}=crates", registry.display()));
     }
@@ -107,13 +113,8 @@ fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
     cargo
         .current_dir(&root)
         .args(["build", "--locked", "--package", "agent-ebpf", "--release"])
-        .args([
-            "--target",
-            "bpfel-unknown-none",
-            "-Z",
-            "build-std=core",
-            "--target-dir",
-        ])
+        .args(TARGET)
+        .arg("--target-dir")
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     start(&mut cargo).context("the BPF object")

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::process::{host_cargo, run as start};
+use crate::process::{host_cargo, outside, run as start};
 use crate::setup::{self, Group};
+use crate::toolchain::{self, Origin};
 use crate::{build, project, tidy};
 
 /// Runs all of them, so that one run shows everything.
@@ -39,20 +40,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         broken.push("clippy");
     }
 
-    // For the host's target, which clippy has a core library for; the sources are the same.
-    let mut kernel_side = host_cargo();
-    kernel_side.args([
-        "clippy",
-        "--locked",
-        "--package",
-        "agent-ebpf",
-        "--target-dir",
-    ]);
-    kernel_side.arg(project::target()?.join("bpf-lint"));
-    kernel_side.args(["--", "--deny", "warnings"]);
-    let flags = [build::target_arch_flag(), "-Cpanic=abort".to_owned()];
-    kernel_side.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    if let Err(error) = start(&mut kernel_side) {
+    if let Err(error) = kernel_side() {
         eprintln!("error: {error:#}");
         broken.push("clippy of agent-ebpf");
     }
@@ -71,4 +59,40 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
     println!("lint: {}", broken.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+/// The BPF toolchain's own clippy, for the BPF target.
+fn kernel_side() -> Result<()> {
+    let toolchain = toolchain::look().toolchain().context("no BPF toolchain")?;
+    let mut clippy = match toolchain.compiler.origin {
+        Origin::Distribution => {
+            setup::ensure(Group::Lint)?;
+            // Not `cargo clippy`: that looks into rustup's directory first.
+            let mut clippy = outside("/usr/bin/cargo-clippy");
+            clippy.env("CARGO", "/usr/bin/cargo").arg("clippy");
+            clippy
+                .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTC_BOOTSTRAP", "1");
+            clippy
+        }
+        Origin::Rustup(_) => {
+            let mut clippy = toolchain.compiler.cargo();
+            clippy.arg("clippy");
+            clippy
+        }
+    };
+    clippy
+        .args(["--locked", "--package", "agent-ebpf"])
+        .args(build::TARGET);
+    clippy
+        .arg("--target-dir")
+        .arg(project::target()?.join("bpf-lint"));
+    clippy
+        .args(["--", "--deny", "warnings"])
+        .current_dir(project::root());
+    clippy.env(
+        "CARGO_ENCODED_RUSTFLAGS",
+        build::target_flags().join("\x1f"),
+    );
+    start(&mut clippy)
 }

@@ -19,6 +19,8 @@ pub(crate) enum Group {
     Bench,
     /// Other kernels under qemu.
     Kernels,
+    /// The BPF compiler's own clippy, where that compiler is Debian's.
+    Lint,
 }
 
 /// What shows that a package is there.
@@ -105,6 +107,11 @@ const KERNELS: &[Need] = &[
     },
 ];
 
+const LINT: &[Need] = &[Need {
+    package: "rust-web-clippy",
+    proof: Proof::File("/usr/bin/cargo-clippy"),
+}];
+
 impl Group {
     /// What the group holds; the groups that build hold the build group's needs, too.
     pub(crate) fn needs(self) -> Vec<Need> {
@@ -114,6 +121,7 @@ impl Group {
             Self::Test => &[HOSTS, TEST],
             Self::Bench => &[BENCH],
             Self::Kernels => &[KERNELS],
+            Self::Lint => &[LINT],
         };
         BUILD
             .iter()

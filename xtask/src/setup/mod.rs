@@ -15,6 +15,9 @@ mod plan;
 pub(crate) use groups::Group;
 use plan::{Plan, Step};
 
+/// A compiler, then its linker; more would be going round in circles.
+const ROUNDS: usize = 3;
+
 /// Arguments of `setup`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -90,26 +93,32 @@ fn confirmed() -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn carry_out(plan: Plan, groups: &[Group]) -> Result<()> {
-    if let Some(why) = &plan.refused {
-        bail!(
-            "{why}; run these yourself, then start again:\n{}",
-            typed(&plan.steps)
-        );
-    }
-    for step in &plan.steps {
-        process::run(&mut step.command())?;
-    }
-    // What was installed is looked at, not assumed. A linker may be due only now, when the
-    // compiler that it has to fit is there.
-    let rest = Plan::of_this_machine(groups);
-    if rest.is_done() {
-        return Ok(());
+/// Runs the steps, looks again, and runs what turned out to be due only then: which linker fits is
+/// known when the compiler is there.
+fn carry_out(mut plan: Plan, groups: &[Group]) -> Result<()> {
+    for _ in 0..ROUNDS {
+        if let Some(why) = &plan.refused {
+            bail!(
+                "{why}; run these yourself, then start again:\n{}",
+                typed(&plan.steps)
+            );
+        }
+        for step in &plan.steps {
+            process::run(&mut step.command())?;
+        }
+        let rest = Plan::of_this_machine(groups);
+        if rest.is_done() {
+            return Ok(());
+        }
+        if rest.steps == plan.steps {
+            break;
+        }
+        plan = rest;
     }
     bail!(
-        "still missing after all steps succeeded: {}; what remains to be run:\n{}",
-        rest.missing.join(", "),
-        typed(&rest.steps)
+        "still missing although all steps succeeded: {}; what remains to be run:\n{}",
+        plan.missing.join(", "),
+        typed(&plan.steps)
     );
 }
 

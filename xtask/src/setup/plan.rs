@@ -113,15 +113,25 @@ struct Machine {
 impl Plan {
     /// Looks at this machine.
     pub(super) fn of_this_machine(groups: &[Group]) -> Self {
+        let found = toolchain::look();
+        let of_rustup = found
+            .toolchain()
+            .is_some_and(|toolchain| toolchain.compiler.origin != Origin::Distribution);
         let mut missing = Vec::new();
-        for need in groups.iter().flat_map(|group| group.needs()) {
-            let package = need.package.to_owned();
-            if !missing.contains(&package) && !need.is_met() {
-                missing.push(package);
+        for group in groups {
+            // A rustup toolchain has a clippy of its own.
+            if *group == Group::Lint && of_rustup {
+                continue;
+            }
+            for need in group.needs() {
+                let package = need.package.to_owned();
+                if !missing.contains(&package) && !need.is_met() {
+                    missing.push(package);
+                }
             }
         }
         let machine = Machine {
-            found: toolchain::look(),
+            found,
             debian: is_debian(),
             root: is_root(),
             rustup: crate::process::find("rustup").is_some(),
@@ -186,8 +196,8 @@ impl Plan {
                 if !machine.rustup {
                     self.refused = Some("neither apt nor rustup is here".to_owned());
                 }
-                // Known only when it is there; today's nightlies and the newest linker agree.
-                *LINKER_LLVM.end()
+                // Which linker fits is known when the compiler is there: in the next round.
+                return;
             }
         };
         let origin = ready.map(|compiler| &compiler.origin);
@@ -230,5 +240,170 @@ impl Plan {
             }
         }
         self.steps.push(Step::Linker { llvm });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolchain::{Compiler, Linker};
+
+    fn compiler(origin: Origin, llvm: u32, has_sources: bool) -> Compiler {
+        let version = "rustc".to_owned();
+        Compiler {
+            origin,
+            version,
+            llvm,
+            sysroot: "/nowhere".into(),
+            has_sources,
+        }
+    }
+
+    fn linker(llvm: u32) -> Linker {
+        Linker {
+            path: "/nowhere/bpf-linker".into(),
+            llvm: Some(llvm),
+        }
+    }
+
+    /// A bare Debian with root.
+    fn bare() -> Machine {
+        Machine {
+            found: Found {
+                compilers: Vec::new(),
+                linker: None,
+            },
+            debian: true,
+            root: true,
+            rustup: true,
+            llvm_development: |_| false,
+        }
+    }
+
+    /// Compares the steps, as they would be typed, and whether they are left to the reader.
+    #[track_caller]
+    fn check(packages: &[&str], machine: &Machine, expected: &[&str], refused: bool) {
+        let packages = packages
+            .iter()
+            .map(|package| (*package).to_owned())
+            .collect();
+        let plan = Plan::new(packages, machine);
+        let steps: Vec<String> = plan
+            .steps
+            .iter()
+            .map(|step| crate::process::shown(&step.command()))
+            .collect();
+        assert_eq!(steps.len(), expected.len(), "{steps:#?}");
+        for (step, expected) in steps.iter().zip(expected) {
+            assert!(step.contains(expected), "`{step}` lacks `{expected}`");
+        }
+        assert_eq!(plan.is_refused(), refused, "{:?}", plan.refused);
+        assert_eq!(plan.is_done(), expected.is_empty() && !refused);
+    }
+
+    const DEBIAN: &str = "rustc-web cargo-web rust-web-src llvm-22-dev libpolly-22-dev";
+
+    #[test]
+    fn a_bare_debian_installs_both_and_the_tools_at_once() {
+        let tools = format!("curl {DEBIAN}");
+        check(
+            &["curl"],
+            &bare(),
+            &["update", &tools, "--features llvm-22"],
+            false,
+        );
+    }
+
+    #[test]
+    fn without_root_the_commands_are_shown() {
+        let machine = Machine {
+            root: false,
+            ..bare()
+        };
+        check(&[], &machine, &["update", DEBIAN, "cargo install"], true);
+    }
+
+    #[test]
+    fn the_linker_alone_needs_no_root() {
+        let mut machine = Machine {
+            root: false,
+            llvm_development: |_| true,
+            ..bare()
+        };
+        machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
+        check(
+            &[],
+            &machine,
+            &["cargo install bpf-linker --version 0.13.0"],
+            false,
+        );
+    }
+
+    #[test]
+    fn nothing_is_done_twice() {
+        let mut machine = bare();
+        machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
+        machine.found.linker = Some(linker(22));
+        check(&[], &machine, &[], false);
+        check(&["curl"], &machine, &["update", "curl"], false);
+    }
+
+    #[test]
+    fn a_nightly_with_its_linker_is_enough_anywhere() {
+        let mut machine = Machine {
+            debian: false,
+            root: false,
+            ..bare()
+        };
+        let nightly = Origin::Rustup("nightly".to_owned());
+        machine.found.compilers = vec![compiler(nightly, 23, true)];
+        machine.found.linker = Some(linker(23));
+        check(&[], &machine, &[], false);
+    }
+
+    #[test]
+    fn a_linker_of_another_llvm_is_replaced() {
+        let mut machine = Machine {
+            llvm_development: |_| true,
+            ..bare()
+        };
+        machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
+        machine.found.linker = Some(linker(21));
+        check(&[], &machine, &["--features llvm-22"], false);
+    }
+
+    #[test]
+    fn a_compiler_without_the_sources_of_core_is_none() {
+        let mut machine = bare();
+        machine.found.compilers = vec![compiler(Origin::Rustup("nightly".to_owned()), 22, false)];
+        machine.found.linker = Some(linker(22));
+        check(
+            &[],
+            &machine,
+            &["update", "rustc-web cargo-web rust-web-src"],
+            false,
+        );
+    }
+
+    #[test]
+    fn elsewhere_rustup_is_asked_or_its_absence_said() {
+        let machine = Machine {
+            debian: false,
+            llvm_development: |_| true,
+            ..bare()
+        };
+        check(&[], &machine, &["rust-src"], false);
+        let machine = Machine {
+            rustup: false,
+            ..machine
+        };
+        check(&[], &machine, &["rust-src"], true);
+    }
+
+    #[test]
+    fn an_llvm_that_the_linker_does_not_know_is_said() {
+        let mut machine = bare();
+        machine.found.compilers = vec![compiler(Origin::Distribution, 24, true)];
+        check(&[], &machine, &["update", "llvm-24-dev", "llvm-24"], true);
     }
 }
