@@ -20,6 +20,8 @@ pub enum Command {
     /// The catalogue: what vendors document
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// What this host is: interfaces, addresses, resolvers, names; for `--facts FILE` elsewhere
+    Facts(FactsArgs),
     /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
     Detach(DetachArgs),
 }
@@ -38,6 +40,31 @@ pub struct DetachArgs {
     /// Where the pins are
     #[command(flatten)]
     pub pins: PinArgs,
+}
+
+/// The host's configuration.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// The configuration; drop-ins lie beside it in conf.d
+    #[arg(long, value_name = "FILE", default_value = crate::host::files::DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// Directory of further policy files (*.toml), instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+}
+
+/// `facts`
+#[derive(Debug, Args)]
+pub struct FactsArgs {
+    /// The configuration whose host names are resolved
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Sockets that listen, too
+    #[arg(long)]
+    pub listening: bool,
+    /// JSON, which it is anyway
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where policies come from besides the binary.

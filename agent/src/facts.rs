@@ -2,6 +2,8 @@
 //!
 //! Collected at the edge, passed in, and written out by `portcullis facts`, so that a build server can check a configuration for another host.
 
+pub mod collect;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;

@@ -8,6 +8,7 @@ pub mod diagnose;
 pub mod events;
 pub mod facts;
 pub mod host;
+pub mod inputs;
 pub mod plan;
 pub mod policy;
 pub mod rule;

@@ -2,6 +2,7 @@
 //! unless they stream.
 
 pub mod detach;
+pub mod facts;
 pub mod policy;
 
 use std::io::{self, Write};
@@ -96,5 +97,6 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Policy(command) => policy::run(command),
         Command::Detach(arguments) => Ok(detach::run(&arguments)),
+        Command::Facts(args) => facts::run(&args),
     }
 }
