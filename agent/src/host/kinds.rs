@@ -132,8 +132,8 @@ kinds! {
     Error RoleWithoutPeers "role-without-peers";
     /// No such group in the product.
     Error UnknownGroup "unknown-group";
-    /// A group that the product's document or file fills.
-    Error GroupFixed "group-fixed";
+    /// Members of a multicast group that are no multicast addresses.
+    Error GroupMembers "group-members";
     /// A group that rows of this host need has no members.
     Error GroupWithoutMembers "group-without-members";
     /// No such row in the product.

@@ -5,6 +5,7 @@
 //! files themselves are read at the edge.
 
 mod build;
+pub mod check;
 pub mod files;
 pub mod kinds;
 mod merge;
@@ -93,6 +94,24 @@ pub fn set_file_names(files: &[Source]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Whether a pattern of `interfaces` means this interface: `*` is any run of characters, `?`
+/// any one. `lo` is never meant.
+#[must_use]
+pub fn glob(pattern: &str, interface: &str) -> bool {
+    fn matches(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => {
+                matches(rest, name) || matches!(name, [_, tail @ ..] if matches(pattern, tail))
+            }
+            ([b'?', rest @ ..], [_, tail @ ..]) => matches(rest, tail),
+            ([wanted, rest @ ..], [found, tail @ ..]) => wanted == found && matches(rest, tail),
+            _ => false,
+        }
+    }
+    interface != "lo" && matches(pattern.as_bytes(), interface.as_bytes())
 }
 
 #[cfg(test)]

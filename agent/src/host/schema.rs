@@ -85,6 +85,13 @@ impl HostConfig {
             .chain(self.baseline.lists())
     }
 
+    /// Whether an interface is to be guarded.
+    #[must_use]
+    pub fn guards(&self, interface: &str) -> bool {
+        let mut patterns = self.interfaces.iter();
+        patterns.any(|pattern| super::glob(pattern.get_ref(), interface))
+    }
+
     /// A failsafe by name.
     #[must_use]
     pub fn failsafe(&self, name: &str) -> Option<&Failsafe> {

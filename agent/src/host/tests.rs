@@ -3,6 +3,7 @@
 mod alone;
 mod meaning;
 mod mutated;
+mod together;
 
 use super::{Input, load};
 use crate::diagnose::{Findings, Source};
