@@ -26,7 +26,7 @@ impl<'a> PeerBook<'a> {
         let local = facts
             .interfaces
             .iter()
-            .filter(|interface| guards(config, &interface.name))
+            .filter(|interface| config.guards(&interface.name))
             .flat_map(|interface| &interface.addresses)
             .map(|address| address.address.trunc());
         Self {
@@ -193,31 +193,10 @@ pub(super) fn is_nobody(peers: &Peers) -> bool {
     matches!(peers, Peers::Prefixes(prefixes) if prefixes.is_empty())
 }
 
-/// Whether the configuration lists an interface, by name or by glob.
-pub(super) fn guards(config: &HostConfig, interface: &str) -> bool {
-    config
-        .interfaces
-        .iter()
-        .any(|pattern| glob(pattern.get_ref().as_bytes(), interface.as_bytes()))
-}
-
-/// `*` is any run of characters, `?` any one.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => {
-            glob(rest, name) || matches!(name, [_, tail @ ..] if glob(pattern, tail))
-        }
-        ([b'?', rest @ ..], [_, tail @ ..]) => glob(rest, tail),
-        ([wanted, rest @ ..], [found, tail @ ..]) => wanted == found && glob(rest, tail),
-        _ => false,
-    }
-}
-
 /// Interfaces with an address that no program of ours will see. A bond or bridge all of whose
 /// members are listed is seen there.
 pub(super) fn unguarded(config: &HostConfig, facts: &Facts) -> Vec<String> {
-    let listed = |interface: &Interface| guards(config, &interface.name);
+    let listed = |interface: &Interface| config.guards(&interface.name);
     let through_members = |interface: &Interface| {
         let mut members = facts
             .interfaces

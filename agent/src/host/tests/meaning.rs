@@ -265,3 +265,25 @@ fn the_shipped_example_is_in_order() {
     assert!(findings.is_empty(), "{}", findings.render(false));
     assert!(config.is_some());
 }
+
+#[test]
+fn globs() {
+    for (pattern, name, expected) in [
+        ("eth0", "eth0", true),
+        ("eth0", "eth01", false),
+        ("eth*", "eth", true),
+        ("eth*", "eth01", true),
+        ("e*0", "eth0", true),
+        ("e*0", "eth1", false),
+        ("eth?", "eth1", true),
+        ("eth?", "eth", false),
+        ("*", "anything", true),
+        ("*", "lo", false),
+    ] {
+        assert_eq!(
+            crate::host::glob(pattern, name),
+            expected,
+            "{pattern} {name}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 use ipnet::IpNet;
 
 use super::super::tests::{config, facts};
-use super::{PeerBook, glob, unguarded};
+use super::{PeerBook, unguarded};
 use crate::host::{Peer, PeerEntry, PeerSpec, Peers};
 
 /// Peers of a list on a host with 10.0.0.11 and 2001:db8:10::11.
@@ -84,25 +84,4 @@ fn interfaces_that_nothing_sees_are_named() {
     facts.interfaces[0].master = None;
     config.interfaces = vec![toml::Spanned::new(0..0, "eth*".to_owned())];
     assert_eq!(unguarded(&config, &facts), Vec::<String>::new());
-}
-
-#[test]
-fn globs() {
-    for (pattern, name, expected) in [
-        ("eth0", "eth0", true),
-        ("eth0", "eth01", false),
-        ("eth*", "eth", true),
-        ("eth*", "eth01", true),
-        ("e*0", "eth0", true),
-        ("e*0", "eth1", false),
-        ("eth?", "eth1", true),
-        ("eth?", "eth", false),
-        ("*", "anything", true),
-    ] {
-        assert_eq!(
-            glob(pattern.as_bytes(), name.as_bytes()),
-            expected,
-            "{pattern} {name}"
-        );
-    }
 }
