@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod dataplane;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod packets;

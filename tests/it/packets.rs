@@ -1,5 +1,8 @@
 //! `packets.toml` through the decision in memory and through the programs in the kernel.
 
+use portcullis::dataplane::testrun::Entry;
+use portcullis_tests::netns::Namespace;
+use portcullis_tests::rows::kernel::InKernel;
 use portcullis_tests::rows::memory::InMemory;
 use portcullis_tests::rows::{Row, Rows, World};
 
@@ -29,4 +32,28 @@ fn check(world: &mut impl World, which: impl Fn(&Row) -> bool) {
 #[test]
 fn in_memory() {
     check(&mut InMemory::default(), |_| true);
+}
+
+/// The programs, with XDP or TC at ingress.
+#[track_caller]
+fn check_kernel(ingress: Entry) {
+    let host = Namespace::new("rows").unwrap();
+    host.enter(|| {
+        let mut world = InKernel::load(ingress).unwrap();
+        let at_tc = ingress == Entry::TcIngress;
+        check(&mut world, |row| {
+            row.not_in_kernel.is_none() && (row.not_at_tc.is_none() || !at_tc)
+        });
+    })
+    .unwrap();
+}
+
+#[test]
+fn in_kernel_with_xdp() {
+    check_kernel(Entry::XdpIngress);
+}
+
+#[test]
+fn in_kernel_with_tc() {
+    check_kernel(Entry::TcIngress);
 }

@@ -19,18 +19,25 @@ pub const CONFIGURATION: &str = "/etc/portcullis/portcullis.toml";
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(10);
 
-/// The release binary: beside this program, as cargo lays out one target directory.
+/// Cargo's target directory, in which this program lies.
+///
+/// # Errors
+/// When it lies elsewhere.
+pub fn target() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("where does this program lie?")?;
+    // TARGET/release/demo or TARGET/debug/deps/it-0123
+    this.ancestors()
+        .find(|path| path.join("CACHEDIR.TAG").exists())
+        .map(Path::to_path_buf)
+        .context("this program lies in no target directory of cargo")
+}
+
+/// The release binary of the agent.
 ///
 /// # Errors
 /// When it was not built.
 pub fn binary() -> Result<PathBuf> {
-    let this = std::env::current_exe().context("where does this program lie?")?;
-    // TARGET/release/demo or TARGET/debug/deps/it-0123
-    let target = this
-        .ancestors()
-        .find(|path| path.join("CACHEDIR.TAG").exists());
-    let target = target.context("this program lies in no target directory of cargo")?;
-    let binary = target.join("release").join("portcullis");
+    let binary = target()?.join("release").join("portcullis");
     ensure!(
         binary.exists(),
         "{} is missing: build it by `cargo xtask build`",

@@ -1,8 +1,9 @@
 //! The rows of `packets.toml`: a policy, a packet, and what must become of it.
 //!
-//! The same rows run through the decision in memory ([`memory`]) and through the programs in the kernel. A denial names a
+//! The same rows run through the decision in memory ([`memory`]) and through the programs in the kernel ([`kernel`]). A denial names a
 //! row that is allowed, so that a data path that denies everything can't pass, and every reason of the ABI has a row.
 
+pub mod kernel;
 pub mod memory;
 mod policy;
 
@@ -62,6 +63,8 @@ pub struct Row {
     pub twin: Option<String>,
     /// Why the kernel can't be shown this packet, where it can't.
     pub not_in_kernel: Option<String>,
+    /// Why a test run of TC refuses this packet, where it does.
+    pub not_at_tc: Option<String>,
 }
 
 /// A packet that goes before the one that is looked at. It must pass unless it says otherwise.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use portcullis::compile::tables::Tables;
 use portcullis::compile::{Settings, compile, open_tables};
 use portcullis::facts::{Facts, Interface, InterfaceAddress, PortRange};
+use portcullis::host::schema::Budgets;
 use portcullis::rule::{DefaultAction, Peers, Precedence, Rule, RuleSet, Service};
 use serde::Deserialize;
 
@@ -77,7 +78,19 @@ pub enum Kind {
     Audit,
 }
 
+/// More events a second than the rows have packets: each denial is reported, and its event looked at.
+const ALL_EVENTS: Budgets = Budgets {
+    all: 100_000,
+    peer: 100_000,
+};
+
 impl Rows {
+    /// Whether a policy is generation 0, the open bank that no compiler writes.
+    pub fn is_generation_0(&self, policy: &str) -> bool {
+        let policy = self.policies.get(policy);
+        policy.is_some_and(|policy| policy.ingress.is_none() || policy.egress.is_none())
+    }
+
     /// The tables of a policy, and the ids of its rules by index. The clock ticks at `hz` jiffies a second.
     ///
     /// # Errors
@@ -86,8 +99,13 @@ impl Rows {
         let text = self.policies.get(policy);
         let text = text.with_context(|| format!("no policy {policy}"))?;
         let facts = facts(text.forwards, hz);
+        let settings = Settings {
+            strangers: ALL_EVENTS,
+            acquaintances: ALL_EVENTS,
+            ..Settings::default()
+        };
         let (Some(ingress), Some(egress)) = (text.ingress, text.egress) else {
-            return Ok(open_tables(&facts, &Settings::default()));
+            return Ok(open_tables(&facts, &settings));
         };
         let mut rules = Vec::new();
         for name in &text.rules {
@@ -101,8 +119,7 @@ impl Rows {
             ingress: default(ingress),
             egress: default(egress),
         };
-        compile(&set, &facts, &Settings::default())
-            .map_err(|errors| anyhow!("policy {policy}: {errors:?}"))
+        compile(&set, &facts, &settings).map_err(|errors| anyhow!("policy {policy}: {errors:?}"))
     }
 }
 
