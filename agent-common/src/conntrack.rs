@@ -89,12 +89,16 @@ fn rules_for<W: Lookup>(world: &W, key: &FlowKey) -> Option<Cell> {
 
 /// Judges an entry of another generation again, by the rules of this one: what they no longer allow ends here.
 #[inline(always)]
-fn still_allowed<W: Lookup>(world: &W, key: &FlowKey, entry: &FlowEntry) -> Result<(), Verdict> {
+fn still_allowed<W: Lookup>(
+    world: &W,
+    entry: &FlowEntry,
+    rules: impl FnOnce() -> Option<Cell>,
+) -> Result<(), Verdict> {
     let generation = world.head().generation;
     if entry.generation.load() == generation {
         return Ok(());
     }
-    let Some(rules) = rules_for(world, key) else {
+    let Some(rules) = rules() else {
         return Err(Verdict::deny(Reason::Internal));
     };
     let verdict = crate::decide::verdict_of(rules);
@@ -119,19 +123,19 @@ fn inherited(entry: &FlowEntry) -> Verdict {
     }
 }
 
-/// A packet that the host sends in a flow with an entry: `None` where there is no live one.
+/// A packet that the host sends in a flow with an entry: `None` where there is no live one. `rules` is what the egress rules say of it.
 #[inline(always)]
-pub(crate) fn sent<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> Option<Verdict> {
-    found(sent_word(world, key, flags))
+pub(crate) fn sent<W: Lookup>(world: &W, key: &FlowKey, rules: Cell, flags: u8) -> Option<Verdict> {
+    found(sent_word(world, key, rules, flags))
 }
 
 #[inline(never)]
-fn sent_word<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> u32 {
+fn sent_word<W: Lookup>(world: &W, key: &FlowKey, rules: Cell, flags: u8) -> u32 {
     let now = world.now();
     let Some((flow, table)) = find(world, key, now) else {
         return NO_ENTRY;
     };
-    if let Err(ended) = still_allowed(world, key, &flow) {
+    if let Err(ended) = still_allowed(world, &flow, || Some(rules)) {
         return ended.0;
     }
     flow.touch(now);
@@ -201,7 +205,7 @@ fn reply_word<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> u32 {
     let Some((flow, _)) = find(world, key, now) else {
         return NO_ENTRY;
     };
-    if let Err(ended) = still_allowed(world, key, &flow) {
+    if let Err(ended) = still_allowed(world, &flow, || rules_for(world, key)) {
         return ended.0;
     }
     flow.touch(now);

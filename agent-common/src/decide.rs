@@ -161,7 +161,7 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
     );
     let mut asked_entry = false;
     if back.asks_first() || back.action() == CellAction::Block {
-        if let Some(verdict) = sent(world, &key, segment.flags) {
+        if let Some(verdict) = sent(world, &key, rules, segment.flags) {
             return verdict;
         }
         if back.action() == CellAction::Block {
@@ -180,7 +180,7 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
     {
         return answer(back);
     }
-    if !asked_entry && let Some(verdict) = sent(world, &key, segment.flags) {
+    if !asked_entry && let Some(verdict) = sent(world, &key, rules, segment.flags) {
         return verdict;
     }
     begin(world, segment, rules)

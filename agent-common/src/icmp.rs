@@ -146,7 +146,7 @@ pub(crate) fn egress<A: Host, W: Lookup>(
     match kind {
         Kind::Echo => {
             let key = echo_key(network.source, network.destination, head.identifier);
-            if let Some(verdict) = sent(world, &key, 0) {
+            if let Some(verdict) = sent(world, &key, rules, 0) {
                 return verdict;
             }
             if stands.passes() {
