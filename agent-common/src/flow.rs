@@ -112,8 +112,8 @@ pub struct FlowEntry {
     pub generation: Word,
     /// Bits 0-15 rule index, 16-18 [`FlowState`], 24-25 [`Action`].
     word: Word,
-    /// Zero.
-    reserved: [u32; 5],
+    /// Zero. One word, not an array: LLVM would clear that by a call, and a call costs stack.
+    reserved: u32,
 }
 
 /// The same bytes as plain numbers, as user space reads them from the map.
@@ -127,7 +127,7 @@ pub struct FlowRecord {
     /// See [`FlowEntry`].
     pub word: u32,
     /// Zero.
-    pub reserved: [u32; 5],
+    pub reserved: u32,
 }
 
 impl FlowRecord {
@@ -158,7 +158,7 @@ impl FlowEntry {
             last: Word::new(now),
             generation: Word::new(generation),
             word: Word::new(word(state, action, rule)),
-            reserved: [0; 5],
+            reserved: 0,
         }
     }
 

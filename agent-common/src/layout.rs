@@ -24,8 +24,8 @@ macro_rules! layout {
 }
 
 layout!(FlowKey, size 40, align 8, { peer: 0, local: 16, peer_port: 32, local_port: 34, protocol: 36, reserved: 38 });
-layout!(FlowEntry, size 32, align 4, { last: 0, generation: 4 });
-layout!(FlowRecord, size 32, align 4, { last: 0, generation: 4, word: 8, reserved: 12 });
+layout!(FlowEntry, size 16, align 4, { last: 0, generation: 4 });
+layout!(FlowRecord, size 16, align 4, { last: 0, generation: 4, word: 8, reserved: 12 });
 layout!(V6Node, size 48, align 8, { key: 0, mask: 16, half: 32, shift: 36, miss: 40, hit: 44 });
 layout!(Timeouts, size 24, align 4, { tcp_new: 0, tcp_established: 4, tcp_closing: 8, udp: 12, echo: 16, asked: 20 });
 layout!(Budget, size 8, align 4, { refill: 0, burst: 4 });
