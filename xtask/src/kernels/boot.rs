@@ -118,9 +118,10 @@ pub(crate) fn boot(kernel: &Unpacked, initramfs: &Path) -> Result<Report> {
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs);
+    // An emulated timer misses its test when the machine is busy, and 5.10 panics over that.
     qemu.args([
         "-append",
-        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off",
+        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off no_timer_check",
     ]);
     eprintln!("$ {}", shown(&qemu));
     let begin = Instant::now();
