@@ -7,6 +7,7 @@ use std::time::Duration;
 use portcullis_tests::journald::{Journald, field};
 use portcullis_tests::link::{Switch, cable, listens, mac, wait_listens};
 use portcullis_tests::netns::Namespace;
+use portcullis_tests::service::{Services, ask_tcp, ask_udp};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -135,4 +136,25 @@ fn programs_end_with_their_guard_and_namespaces_with_their_host() {
         .filter_map(|entry| std::fs::metadata(entry.path().join("ns/net")).ok())
         .any(|namespace| namespace.ino() == inode);
     assert!(!still_there, "a process is left in the namespace");
+}
+
+#[test]
+fn services_answer_until_they_are_dropped() {
+    let host = Namespace::new("host").unwrap();
+    let mut services = Services::new();
+    services.tcp(&host, 443, "here").unwrap();
+    services.udp_echo(&host, 5000).unwrap();
+    services.dns(&host, [10, 0, 0, 7].into()).unwrap();
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let answer = ask_tcp(&host, at(443), LIMIT).unwrap().unwrap();
+    assert!(answer.ends_with("here\n"), "{answer}");
+    let echo = ask_udp(&host, 0, at(5000), LIMIT).unwrap();
+    assert_eq!(echo.as_deref(), Some(&b"question"[..]));
+    host.resolve_by(&["127.0.0.1"]).unwrap();
+    let found = host.text("getent hosts printer.example").unwrap();
+    assert!(found.contains("10.0.0.7"), "{found}");
+    // no AAAA record, then the A record
+    assert_eq!(services.served(), 4);
+    drop(services);
+    assert_eq!(ask_tcp(&host, at(443), LIMIT).unwrap(), None);
 }

@@ -11,3 +11,4 @@ pub mod notify;
 pub mod packet;
 pub mod process;
 pub mod rows;
+pub mod service;

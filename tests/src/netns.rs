@@ -186,6 +186,26 @@ impl Namespace {
         .with_context(|| path.to_owned())
     }
 
+    /// Sets the host's resolvers.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn resolve_by(&self, resolvers: &[&str]) -> Result<()> {
+        const PATH: &str = "/etc/resolv.conf";
+        let lines: String = resolvers
+            .iter()
+            .map(|address| format!("nameserver {address}\n"))
+            .collect();
+        // It may be a link to what a resolver of the machine writes.
+        self.enter(|| match fs::remove_file(PATH) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })?
+        .context(PATH)?;
+        self.write("/etc/nsswitch.conf", "passwd: files\nhosts: files dns\n")?;
+        self.write(PATH, &format!("{lines}options timeout:1 attempts:1\n"))
+    }
+
     /// A file of this host.
     ///
     /// # Errors
