@@ -22,6 +22,8 @@ pub enum Command {
     Policy(PolicyCommand),
     /// What this host is: interfaces, addresses, resolvers, names; for `--facts FILE` elsewhere
     Facts(FactsArgs),
+    /// Check the configuration: what is wrong, missing or doubtful in it on this host
+    Check(CheckArgs),
     /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
     Detach(DetachArgs),
 }
@@ -65,6 +67,20 @@ pub struct FactsArgs {
     /// JSON, which it is anyway
     #[arg(long)]
     pub json: bool,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Facts of another host, as `portcullis facts` writes them there; else this host is looked at
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// Exit code 1 where there are warnings
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Where policies come from besides the binary.

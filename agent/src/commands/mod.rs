@@ -1,6 +1,7 @@
 //! One file per command: arguments in, an [`Outcome`] out. Commands print nothing themselves
 //! unless they stream.
 
+pub mod check;
 pub mod detach;
 pub mod facts;
 pub mod policy;
@@ -96,6 +97,7 @@ fn write_all(mut stream: impl Write, text: &str) -> io::Result<()> {
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Policy(command) => policy::run(command),
+        Command::Check(args) => check::run(&args),
         Command::Detach(arguments) => Ok(detach::run(&arguments)),
         Command::Facts(args) => facts::run(&args),
     }
