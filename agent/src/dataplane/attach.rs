@@ -13,7 +13,7 @@ use super::netlink::{self, Parent};
 use super::pinned;
 use super::pins::{self, Hook};
 use super::sys::{self, AttachType};
-use super::{clsact, detach};
+use super::{clsact, detach, migrate};
 use crate::host::schema::Hook as Wanted;
 
 /// How a program hangs on an interface.
@@ -130,6 +130,7 @@ impl Dataplane {
             }
         };
         self.leave_only(&place, [ingress.hook, egress.hook])?;
+        self.copy_flows()?;
         self.check_in_force(&place, ingress)?;
         Ok(Attached {
             interface: interface.to_owned(),
@@ -147,9 +148,11 @@ impl Dataplane {
     pub fn detach(&mut self, interface: &str) -> Result<bool, Error> {
         let _lock = self.pins.lock()?;
         let mut any = false;
-        for (name, hook, _) in self.pins.attachments()? {
-            if name == interface {
-                any |= detach::remove_hook(&self.pins, interface, hook)?;
+        for pins in self.pins.all()? {
+            for (name, hook, _) in pins.attachments()? {
+                if name == interface {
+                    any |= detach::remove_hook(&pins, interface, hook)?;
+                }
             }
         }
         Ok(any)
@@ -163,12 +166,18 @@ impl Dataplane {
         pinned::links(&self.pins)
     }
 
-    /// Removes the tables of other loads that no attached program uses. Returns their numbers.
+    /// Removes the tables of other loads, and directories of other versions, that no attached program uses; flow tables of another size
+    /// with them. Call it once every interface was attached. Returns the numbers of the loads.
     ///
     /// # Errors
     /// What the kernel says of a pin.
     pub fn retire_others(&mut self) -> Result<Vec<u32>, Error> {
         let _lock = self.pins.lock()?;
+        self.copy_flows()?;
+        for table in std::mem::take(&mut self.resized) {
+            table.forget()?;
+        }
+        migrate::retire_others(&self.pins)?;
         let used: Vec<u32> = self
             .attached()?
             .iter()
@@ -221,10 +230,12 @@ impl Dataplane {
             Hook::XdpGeneric => (sys::XDP_SKB, Hook::Xdp, "generic XDP"),
             _ => (sys::XDP_DRIVER, Hook::XdpGeneric, "native XDP"),
         };
-        if self.pins.link(place.name, other).exists() {
-            // Both modes can't be there at once: TC stands in while they change.
-            self.attach_tc(place, Parent::Ingress)?;
-            detach::remove_hook(&self.pins, place.name, other)?;
+        for pins in self.pins.all()? {
+            if pins.link(place.name, other).exists() {
+                // Both modes can't be there at once: TC stands in while they change.
+                self.attach_tc(place, Parent::Ingress)?;
+                detach::remove_hook(&pins, place.name, other)?;
+            }
         }
         let program = descriptor(self.xdp()?.fd(), "xdp_ingress")?;
         let result = self.attach_link(place, hook, program.as_fd(), AttachType::Xdp, flags);
@@ -301,6 +312,7 @@ impl Dataplane {
         attach_type: AttachType,
         flags: u32,
     ) -> Result<io::Result<Filter>, Error> {
+        migrate::adopt(&self.pins, place.name, hook)?;
         let path = self.pins.link(place.name, hook);
         let about = |what: &str| Error::system(format!("{}: {what}", path.display()));
         let filter = |link: &OwnedFd, replaced| {
@@ -338,16 +350,16 @@ impl Dataplane {
 
     /// Removes what of ours hangs on other hooks of the interface.
     fn leave_only(&self, place: &Place<'_>, hooks: [Hook; 2]) -> Result<(), Error> {
-        for (name, hook, _) in self.pins.attachments()? {
-            if name != place.name || hooks.contains(&hook) {
-                continue;
-            }
-            let needed = hook == Hook::ClsactQdisc
-                && hooks
-                    .iter()
-                    .any(|kept| kept.mechanism() == Mechanism::Clsact);
-            if !needed {
-                detach::remove_hook(&self.pins, place.name, hook)?;
+        let clsact = hooks
+            .iter()
+            .any(|kept| kept.mechanism() == Mechanism::Clsact);
+        for pins in self.pins.all()? {
+            let ours = pins == self.pins;
+            for (name, hook, _) in pins.attachments()? {
+                let kept = ours && (hooks.contains(&hook) || (clsact && hook == Hook::ClsactQdisc));
+                if name == place.name && !kept {
+                    detach::remove_hook(&pins, place.name, hook)?;
+                }
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::error::{Error, SlotHolder};
 use super::load::{Dataplane, TC_EGRESS, TC_INGRESS};
 use super::netlink::{self, Parent};
 use super::pins::{self, Hook};
-use super::{pinned, sys};
+use super::{migrate, pinned, sys};
 
 /// First of all filters.
 pub(super) const PRIORITY: u16 = 1;
@@ -41,6 +41,9 @@ pub(super) fn attach(
     };
     add_qdisc(load, place, program)?;
     // The mark comes first: a filter without one would never be found again.
+    for hook in [hook, Hook::ClsactQdisc] {
+        migrate::adopt(&load.pins, place.name, hook)?;
+    }
     let mark = load.pins.link(place.name, hook);
     let marked = mark.exists();
     if !marked {

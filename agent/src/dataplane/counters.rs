@@ -1,5 +1,7 @@
 //! Counters and flows as plain values: sums over CPUs.
 
+use std::path::Path;
+
 use agent_common::event::Direction;
 use agent_common::flow::{FlowKey, FlowRecord, FlowTable};
 use agent_common::tables::{Balance, RuleCounter, Timeouts, reason_slot};
@@ -85,11 +87,12 @@ pub struct Flows {
 
 impl Flows {
     pub(super) fn open(pins: &Pins, table: FlowTable) -> Result<Self, Error> {
-        let name = match table {
-            FlowTable::New => "FLOWS_NEW",
-            FlowTable::Established => "FLOWS_ESTABLISHED",
-        };
-        let data = MapData::from_pin(pins.state().join(name)).map_err(Error::map(name))?;
+        Self::open_at(&pins.state().join(flow_map(table)), table)
+    }
+
+    pub(super) fn open_at(path: &Path, table: FlowTable) -> Result<Self, Error> {
+        let name = flow_map(table);
+        let data = MapData::from_pin(path).map_err(Error::map(name))?;
         let capacity = data.info().map_err(Error::map(name))?.max_entries();
         let map = Map::from_map_data(data)
             .and_then(HashMap::try_from)
@@ -99,6 +102,12 @@ impl Flows {
             name,
             capacity,
         })
+    }
+
+    /// Entries that there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.capacity
     }
 
     /// The entries; one that the programs remove meanwhile may be left out or come twice.
@@ -125,6 +134,20 @@ impl Flows {
         self.map
             .insert(key, entry, 0)
             .map_err(Error::map(self.name))
+    }
+
+    /// Enters a flow unless it is there. False where the table is full.
+    pub(super) fn insert_new(&mut self, key: &FlowKey, entry: FlowRecord) -> Result<bool, Error> {
+        const BPF_NOEXIST: u64 = 1;
+        match self.map.insert(key, entry, BPF_NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error)) => match error.io_error.raw_os_error() {
+                Some(libc::EEXIST) => Ok(true),
+                Some(libc::E2BIG | libc::ENOMEM) => Ok(false),
+                _ => Err(Error::map(self.name)(MapError::SyscallError(error))),
+            },
+            Err(error) => Err(Error::map(self.name)(error)),
+        }
     }
 
     /// Counts the entries at tick `now`.
@@ -168,6 +191,14 @@ impl Flows {
             }
         }
         Ok(usage)
+    }
+}
+
+/// The name of a flow table's map.
+pub(super) const fn flow_map(table: FlowTable) -> &'static str {
+    match table {
+        FlowTable::New => "FLOWS_NEW",
+        FlowTable::Established => "FLOWS_ESTABLISHED",
     }
 }
 

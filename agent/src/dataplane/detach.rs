@@ -46,8 +46,7 @@ pub fn detach_all(root: &Path) -> Result<Removed, Error> {
     }
     let pins = Pins::new(root);
     let _lock = pins.lock()?;
-    for abi in pins.abis()? {
-        let pins = pins.of_abi(&abi);
+    for pins in pins.all()? {
         let mut links = pinned::links(&pins)?;
         // While egress still learns, nothing asks what it learnt; the other way round replies would be denied meanwhile.
         links.sort_by_key(|link| !link.hook.is_ingress());
@@ -59,20 +58,8 @@ pub fn detach_all(root: &Path) -> Result<Removed, Error> {
             remove_hook(&pins, &interface, hook)?;
         }
         removed.links.extend(links);
-        let mut left = Vec::new();
-        for load in pins.loads()? {
-            left.extend(pins::remove_flat(&pins.load(load))?);
-        }
-        for directory in [pins.state(), pins.links()] {
-            left.extend(pins::remove_flat(&directory)?);
-        }
-        for directory in [pins.tables(), pins.home()] {
-            if !pins::remove_empty(&directory)? && left.is_empty() {
-                left.push(directory);
-            }
-        }
         removed.directories.push(pins.home());
-        removed.left.extend(left);
+        removed.left.extend(pins.remove_home()?);
     }
     if !pins::remove_empty(root)? {
         let strangers = pinned::strangers(&pins)?;

@@ -10,6 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::clock::Clock;
 use super::error::Error;
+use super::migrate::{self, Resized};
 use super::pins::{DEFAULT_ROOT, Pins, STATE_MAPS, TABLE_MAPS};
 use super::sync::TableMaps;
 use crate::compile::tables::Tables;
@@ -122,6 +123,8 @@ pub struct Dataplane {
     clock: Clock,
     hz: u32,
     notes: Vec<String>,
+    /// Flow tables that the programs in force before this load use.
+    pub(super) resized: Vec<Resized>,
 }
 
 pub(super) const XDP: &str = "xdp_ingress";
@@ -140,7 +143,8 @@ impl Dataplane {
         raise_memlock();
         let pins = Pins::new(&options.root);
         let _lock = pins.prepare()?;
-        let notes = check_state(&pins, options)?;
+        check_state(&pins)?;
+        let resized = migrate::set_aside(&pins, options)?;
         let number = pins.loads()?.last().map_or(1, |last| last + 1);
         let directory = pins.load(number);
         std::fs::create_dir(&directory).map_err(Error::system(format!(
@@ -153,10 +157,13 @@ impl Dataplane {
             Err(error) => {
                 // The error is what counts; a pin that can't be removed now goes with the next load.
                 let _ = pins.remove_load(number);
+                for table in &resized {
+                    let _ = table.put_back(&pins);
+                }
                 return Err(error);
             }
         };
-        Ok(Self {
+        let mut loaded = Self {
             pins,
             number,
             ebpf,
@@ -166,8 +173,31 @@ impl Dataplane {
             tcx: options.tcx,
             clock,
             hz,
-            notes,
-        })
+            notes: Vec::new(),
+            resized,
+        };
+        for theirs in loaded.pins.others()? {
+            loaded.notes.push(format!(
+                "{} was pinned by another version; its flows are not taken over, replies to them pass once this host sends again",
+                theirs.home().display()
+            ));
+        }
+        loaded.copy_flows()?;
+        Ok(loaded)
+    }
+
+    /// Copies flows from tables that had another size, again once the programs were replaced: what began in between is in the old ones.
+    pub(super) fn copy_flows(&mut self) -> Result<(), Error> {
+        for table in &self.resized {
+            let without_room = table.copy(&self.pins)?;
+            if without_room > 0 {
+                let name = table.name();
+                self.notes.push(format!(
+                    "{without_room} flows found no room in {name}, which is smaller now"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The number of this load; it names a directory of pins.
@@ -367,9 +397,8 @@ fn refused(program: &'static str, error: ProgramError) -> Error {
     }
 }
 
-/// State that is pinned already must have the shape that this version gives it; its size may be an older one, which is said.
-fn check_state(pins: &Pins, options: &Options) -> Result<Vec<String>, Error> {
-    let mut notes = Vec::new();
+/// State that is pinned already must have the shape that this version gives it.
+fn check_state(pins: &Pins) -> Result<(), Error> {
     for (name, key, value) in STATE_MAPS {
         let path = pins.state().join(name);
         if !path.exists() {
@@ -384,19 +413,8 @@ fn check_state(pins: &Pins, options: &Options) -> Result<Vec<String>, Error> {
                 expected: format!("{key} and {value} octets"),
             });
         }
-        let asked = match name {
-            "FLOWS_NEW" => options.flows_new,
-            "FLOWS_ESTABLISHED" => options.flows_established,
-            _ => continue,
-        };
-        if info.max_entries() != asked {
-            notes.push(format!(
-                "{name} keeps its {} entries while flows are in it; `portcullis detach` and a new start give it {asked}",
-                info.max_entries()
-            ));
-        }
     }
-    Ok(notes)
+    Ok(())
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be raised, the kernel says so when a map is made.

@@ -241,13 +241,13 @@ fn programs(pins: &Pins) -> Result<Vec<(u32, u32)>, Error> {
 
 /// Whether a program is of any load of any version of ours under this root.
 pub(super) fn is_ours(pins: &Pins, program: u32) -> Result<bool, Error> {
-    for abi in pins.abis()? {
-        let ours = programs(&pins.of_abi(&abi))?;
+    for pins in pins.all()? {
+        let ours = programs(&pins)?;
         if ours.iter().any(|&(_, id)| id == program) {
             return Ok(true);
         }
         // The marks of clsact filters are pins of their programs.
-        for (_, hook, path) in pins.of_abi(&abi).attachments()? {
+        for (_, hook, path) in pins.attachments()? {
             if hook.is_link() {
                 continue;
             }

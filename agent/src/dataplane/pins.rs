@@ -179,6 +179,18 @@ impl Pins {
         }
     }
 
+    /// Those of every version under the root.
+    pub(super) fn all(&self) -> Result<Vec<Self>, Error> {
+        Ok(self.abis()?.iter().map(|abi| self.of_abi(abi)).collect())
+    }
+
+    /// Those of every other version.
+    pub(super) fn others(&self) -> Result<Vec<Self>, Error> {
+        let mut all = self.all()?;
+        all.retain(|pins| pins.abi != self.abi);
+        Ok(all)
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -270,6 +282,23 @@ impl Pins {
             .collect();
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// Removes this version's directory with all tables and state. What is no pin is left, and named in the result.
+    pub(super) fn remove_home(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut left = Vec::new();
+        for load in self.loads()? {
+            left.extend(remove_flat(&self.load(load))?);
+        }
+        for directory in [self.state(), self.links()] {
+            left.extend(remove_flat(&directory)?);
+        }
+        for directory in [self.tables(), self.home()] {
+            if !remove_empty(&directory)? && left.is_empty() {
+                left.push(directory);
+            }
+        }
+        Ok(left)
     }
 
     /// Removes a load's pins and their directory.

@@ -85,8 +85,11 @@ impl Dataplane {
     }
 }
 
-/// Waits until every program that was running when it was called has ended.
-pub(super) fn grace() -> Result<(), Error> {
+/// Waits until every program that was running when it was called has ended: what a bank that was left needs before it is written.
+///
+/// # Errors
+/// What the kernel says where both ways fail.
+pub fn grace() -> Result<(), Error> {
     match sys::membarrier() {
         Ok(()) => Ok(()),
         Err(error) => match error.raw_os_error() {
@@ -99,4 +102,14 @@ pub(super) fn grace() -> Result<(), Error> {
             )),
         },
     }
+}
+
+/// The same without membarrier(2).
+///
+/// # Errors
+/// What the kernel says of the maps.
+pub fn grace_by_map_of_maps() -> Result<(), Error> {
+    sys::wait_by_map_of_maps().map_err(Error::system(
+        "waiting for running programs by a map of maps",
+    ))
 }
