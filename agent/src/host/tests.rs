@@ -1,6 +1,7 @@
 //! What configurations mean, and what is found in those that mean nothing.
 
 mod alone;
+mod documented;
 mod meaning;
 mod mutated;
 mod together;
