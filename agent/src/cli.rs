@@ -26,6 +26,10 @@ pub enum Command {
     Check(CheckArgs),
     /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
     Detach(DetachArgs),
+    /// Write a commented configuration for a role of a product, with everything to bind
+    Init(InitArgs),
+    /// Show what the host will accept and reach, and why
+    Plan(PlanArgs),
 }
 
 /// Where the agent's pins are.
@@ -81,6 +85,36 @@ pub struct CheckArgs {
     /// Exit code 1 where there are warnings
     #[arg(long)]
     pub strict: bool,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What is judged
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Facts of another host, as `portcullis facts` wrote them there; else this host is looked at
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The product's id
+    pub product: String,
+    /// A role that the host plays; can be said more than once
+    #[arg(long, required = true)]
+    pub role: Vec<String>,
+    /// How the product is installed
+    #[arg(long)]
+    pub topology: Option<String>,
+    /// Where else policies are
+    #[command(flatten)]
+    pub catalogue: CatalogueArgs,
 }
 
 /// Where policies come from besides the binary.

@@ -7,14 +7,10 @@ use anyhow::Result;
 
 use super::{Outcome, Status};
 use crate::cli::CheckArgs;
-use crate::compile::resolve::resolve;
-use crate::compile::{Settings, compile};
-use crate::diagnose::{Finding, Findings, Severity};
-use crate::facts::Facts;
+use crate::diagnose::{Findings, Severity};
 use crate::facts::collect::NAMES_PATIENCE;
-use crate::host::HostConfig;
 use crate::inputs;
-use crate::policy::Catalogue;
+use crate::meaning::meaning;
 
 /// Prints every finding with its place and way out, and one line that counts them.
 ///
@@ -30,8 +26,7 @@ pub fn run(args: &CheckArgs) -> Result<Outcome> {
         for note in notes {
             talk.push_str(&format!("note: {note}\n"));
         }
-        let about = findings(config, &said.catalogue, &facts);
-        said.findings.extend(about);
+        said.findings = meaning(config, &said.catalogue, &facts, &said.findings).findings;
     }
     said.findings.sort();
     let colour = std::io::stdout().is_terminal();
@@ -41,21 +36,6 @@ pub fn run(args: &CheckArgs) -> Result<Outcome> {
         stderr: talk,
         status: status(&said.findings, args.strict),
     })
-}
-
-/// Everything that a configuration gives together with catalogue and facts: unknown words, what
-/// was not said, what should be known, and what is too large to be compiled.
-fn findings(config: &HostConfig, catalogue: &Catalogue, facts: &Facts) -> Findings {
-    let resolved = resolve(config, catalogue, facts);
-    let mut findings = crate::host::check::check(config, catalogue, facts, &resolved);
-    let settings = Settings::of(&config.daemon, &config.events);
-    if let Err(errors) = compile(&resolved.rule_set, facts, &settings) {
-        for error in errors {
-            findings.push(Finding::error("limit", error.to_string()));
-        }
-    }
-    findings.extend(resolved.findings);
-    findings
 }
 
 fn status(findings: &Findings, strict: bool) -> Status {

@@ -4,6 +4,8 @@
 pub mod check;
 pub mod detach;
 pub mod facts;
+pub mod init;
+pub mod plan;
 pub mod policy;
 
 use std::io::{self, Write};
@@ -100,5 +102,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Check(args) => check::run(&args),
         Command::Detach(arguments) => Ok(detach::run(&arguments)),
         Command::Facts(args) => facts::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Plan(args) => plan::run(&args),
     }
 }

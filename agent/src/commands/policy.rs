@@ -70,11 +70,11 @@ pub fn load(directory: &Path) -> Result<(Catalogue, Findings)> {
 }
 
 /// Findings as talk: rendered for people, in colour where stderr is a terminal.
-fn talk(findings: &Findings) -> String {
+pub(super) fn talk(findings: &Findings) -> String {
     findings.render(std::io::stderr().is_terminal())
 }
 
-fn status_of(findings: &Findings) -> Status {
+pub(super) fn status_of(findings: &Findings) -> Status {
     if findings.has_errors() {
         Status::Findings
     } else {
@@ -161,7 +161,7 @@ fn show(args: &PolicyShow) -> Result<Outcome> {
 }
 
 /// Why a product is not there. It may stand in a file that was refused.
-fn no_product(id: &str, catalogue: &Catalogue, findings: &Findings) -> Outcome {
+pub(super) fn no_product(id: &str, catalogue: &Catalogue, findings: &Findings) -> Outcome {
     let hint = match catalogue.nearest(id) {
         Some(near) => format!("`{near}` is the nearest that is known"),
         None => "`portcullis policy list` names them all".to_owned(),

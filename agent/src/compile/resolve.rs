@@ -3,6 +3,7 @@
 //! Pure. Every flow of every row of a selected product comes out in exactly one place: in a
 //! rule, or in one of the lists that say why it makes none.
 
+mod needs;
 mod notices;
 mod own;
 mod peers;
@@ -11,6 +12,7 @@ mod stage;
 
 use agent_common::event::Direction;
 
+pub use self::needs::{Need, Needs, needs};
 use self::peers::PeerBook;
 use self::product::{Draft, Place, Selected, Wildcard};
 use crate::diagnose::Findings;

@@ -41,10 +41,11 @@ fn head(plan: &Plan<'_>, out: &mut Page) {
         .map(|name| name.get_ref().as_str())
         .collect();
     let hook = plan.config.hook.name();
-    out.add(
-        2,
-        &format!("Guards {} (hook {hook}).", interfaces.join(", ")),
-    );
+    let guarded = match interfaces.as_slice() {
+        [] => "Guards no interface: nothing is filtered.".to_owned(),
+        names => format!("Guards {} (hook {hook}).", names.join(", ")),
+    };
+    out.add(2, &guarded);
     for name in &plan.resolved.unguarded {
         let addresses: Vec<String> = facts
             .interfaces

@@ -68,16 +68,16 @@ pub(super) struct Draft {
 
 /// The end of a pair that is not this host.
 #[derive(Clone, Copy)]
-enum Other<'a> {
+pub(super) enum Other<'a> {
     Role(&'a str),
     Group(&'a str),
 }
 
 /// A pair of roles of which this host plays one.
-struct Pair<'a> {
-    direction: Direction,
+pub(super) struct Pair<'a> {
+    pub(super) direction: Direction,
     own: &'a str,
-    other: Other<'a>,
+    pub(super) other: Other<'a>,
 }
 
 /// The pairs of a flow, sorted by what they are to this host.
@@ -105,6 +105,33 @@ impl<'a> Selected<'a> {
             .iter()
             .chain(&flow.to)
             .any(|role| self.product.plays(role.get_ref()))
+    }
+
+    /// Whether the row's topologies hold.
+    pub(super) fn holds_here(&self, row: &Row) -> bool {
+        self.policy.row_in(row, &self.topologies)
+    }
+
+    /// The conditions of a flow that fail; what was not said and has no default does not.
+    pub(super) fn failing(&self, row: &Row, flow: &Flow) -> Vec<String> {
+        let conditions = self.policy.flow_conditions(row, flow);
+        conditions
+            .filter(|condition| self.options.holds(condition) == Truth::Fails)
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// The pairs of a flow that leave or enter this host.
+    pub(super) fn crossing<'f>(&self, flow: &'f Flow) -> Vec<Pair<'f>> {
+        self.pairs(flow).crossing
+    }
+
+    /// Whether the operator must say who is in a group.
+    pub(super) fn is_open(&self, group: &str) -> bool {
+        self.policy
+            .groups
+            .get(group)
+            .is_some_and(|group| bound_by_host(group) && group.kind != Some(GroupKind::Broadcast))
     }
 
     /// Where a row without flows stands.
