@@ -102,6 +102,18 @@ impl Ephemeral {
         }
         Self(ports)
     }
+
+    /// Places where the ground of any plane may change.
+    fn breaks(&self) -> Vec<u32> {
+        let mut breaks = vec![0, other::DHCP4.into()];
+        let changes = self.0.windows(2).zip(1..);
+        breaks.extend(
+            changes
+                .filter(|(pair, _)| pair[0] != pair[1])
+                .map(|(_, at)| at),
+        );
+        breaks
+    }
 }
 
 /// A rule begins or ends at a port.
@@ -257,6 +269,7 @@ pub(super) fn classify(
     limit: u32,
 ) -> PortClasses {
     let ephemeral = Ephemeral::of(facts);
+    let ground_breaks = ephemeral.breaks();
     let ground = |plane: Plane, port: u32| {
         let (ingress, others) = match plane {
             Plane::IngressTcp | Plane::IngressUdp | Plane::IngressGroup => (true, false),
@@ -290,28 +303,32 @@ pub(super) fn classify(
     let mut planes = Vec::new();
     for (plane, mut edges) in edges(&set.rules, order, used) {
         edges.sort_unstable_by_key(|edge| edge.at);
+        // Between two of these nothing changes.
+        let mut breaks: Vec<u32> = edges.iter().map(|edge| edge.at).collect();
+        breaks.extend(ground_breaks.iter().copied());
+        breaks.sort_unstable();
+        breaks.dedup();
         let mut edges = edges.into_iter().peekable();
         let mut ranks = BTreeSet::new();
         let mut hash = 0;
         let mut classes = vec![0_u32; PORTS as usize];
-        let mut present: Option<(Ground, u32)> = None;
-        for (port, class) in classes.iter_mut().enumerate() {
-            let mut changed = false;
-            while let Some(edge) = edges.next_if(|edge| edge.at as usize == port) {
+        for (number, &first) in breaks.iter().enumerate() {
+            if first >= PORTS {
+                break;
+            }
+            while let Some(edge) = edges.next_if(|edge| edge.at == first) {
                 hash ^= member(edge.rank);
                 if edge.begins {
                     ranks.insert(edge.rank);
                 } else {
                     ranks.remove(&edge.rank);
                 }
-                changed = true;
             }
-            let ground = ground(plane, port as u32);
-            *class = match present {
-                Some((same, class)) if same == ground && !changed => class,
-                _ => painter.class(ground, hash, &ranks),
-            };
-            present = Some((ground, *class));
+            let after = breaks
+                .get(number + 1)
+                .map_or(PORTS, |&next| next.min(PORTS));
+            let class = painter.class(ground(plane, first), hash, &ranks);
+            classes[first as usize..after as usize].fill(class);
         }
         planes.push((plane, classes));
     }
