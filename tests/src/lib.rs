@@ -3,6 +3,7 @@
 //! A throw-away host is a network and a mount namespace without a name ([`netns::Namespace`]). The kernel takes it apart when the last
 //! process in it and the last handle on it are gone, so a test that panics, is interrupted or killed leaves nothing behind.
 
+pub mod bench;
 pub mod daemon;
 pub mod journald;
 pub mod link;
