@@ -1,6 +1,7 @@
 //! The command line: clap types and nothing else. One variant per command; what a command
 //! does stands in `commands/`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,6 +25,8 @@ pub enum Command {
     Facts(FactsArgs),
     /// Check the configuration: what is wrong, missing or doubtful in it on this host
     Check(CheckArgs),
+    /// What happens to a flow, by which row, or what it differs in from the nearest one
+    Explain(ExplainArgs),
     /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
     Detach(DetachArgs),
     /// Write a commented configuration for a role of a product, with everything to bind
@@ -115,6 +118,61 @@ pub struct InitArgs {
     /// Where else policies are
     #[command(flatten)]
     pub catalogue: CatalogueArgs,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Which way the flow begins, seen from this host
+    #[arg(long, value_enum, required_unless_present = "event")]
+    pub direction: Option<DirectionWord>,
+    /// tcp, udp, icmp, or another IP protocol by its name or number
+    #[arg(long, required_unless_present = "event")]
+    pub transport: Option<String>,
+    /// The other end's address
+    #[arg(long, value_name = "IP", required_unless_present = "event")]
+    pub peer: Option<IpAddr>,
+    /// The service's port: the destination of the first packet; for icmp the type
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// The source port of the first packet; unsaid, one that clients use
+    #[arg(long, value_name = "N")]
+    pub source_port: Option<u16>,
+    /// Exit with 1 where the answer is another
+    #[arg(long, value_enum)]
+    pub expect: Option<VerdictWord>,
+    /// Events in place of a flow: a file of lines of `run --sink json` or `journalctl -o json`, or - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["direction", "transport", "peer", "port", "source_port"])]
+    pub event: Option<String>,
+    /// The configuration that is asked
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Facts of another host, as `portcullis facts` wrote them
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
+/// A direction on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DirectionWord {
+    /// To this host
+    Ingress,
+    /// From this host
+    Egress,
+}
+
+/// A verdict on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerdictWord {
+    /// It passes
+    Allow,
+    /// It is dropped
+    Deny,
+    /// It passes and is reported
+    Audit,
 }
 
 /// Where policies come from besides the binary.

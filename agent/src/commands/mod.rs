@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod detach;
+pub mod explain;
 pub mod facts;
 pub mod init;
 pub mod plan;
@@ -101,6 +102,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Policy(command) => policy::run(command),
         Command::Check(args) => check::run(&args),
         Command::Detach(arguments) => Ok(detach::run(&arguments)),
+        Command::Explain(args) => explain::run(&args),
         Command::Facts(args) => facts::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),

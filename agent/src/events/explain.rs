@@ -6,7 +6,9 @@
 mod gather;
 mod knowledge;
 mod packet;
+pub mod probe;
 mod rank;
+pub mod read;
 mod remedy;
 mod rows;
 mod words;
@@ -78,6 +80,11 @@ pub struct Question {
 }
 
 impl Question {
+    /// What was seen, in words.
+    pub fn seen(&self) -> String {
+        words::seen(self)
+    }
+
     /// Which way the flow went: an answer's began the other way.
     fn began(&self) -> Direction {
         match (self.direction, self.asked.answers) {

@@ -101,28 +101,34 @@ const fn verdict_and_stage(action: Action) -> (&'static str, &'static str) {
     }
 }
 
+/// TCP flags by name, in the order of their bits.
+const FLAGS: [(u8, &str); 8] = [
+    (tcp::FIN, "FIN"),
+    (tcp::SYN, "SYN"),
+    (tcp::RST, "RST"),
+    (tcp::PSH, "PSH"),
+    (tcp::ACK, "ACK"),
+    (tcp::URG, "URG"),
+    (0x40, "ECE"),
+    (0x80, "CWR"),
+];
+
 /// The flags by name, as `SYN,ACK`; `none` where no bit is set.
 pub(crate) fn flag_names(flags: u8) -> String {
-    const NAMES: [(u8, &str); 8] = [
-        (tcp::FIN, "FIN"),
-        (tcp::SYN, "SYN"),
-        (tcp::RST, "RST"),
-        (tcp::PSH, "PSH"),
-        (tcp::ACK, "ACK"),
-        (tcp::URG, "URG"),
-        (0x40, "ECE"),
-        (0x80, "CWR"),
-    ];
-    let set: Vec<&str> = NAMES
-        .iter()
-        .filter(|(bit, _)| flags & bit != 0)
-        .map(|(_, name)| *name)
-        .collect();
-    if set.is_empty() {
+    let set = FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
+    let names: Vec<&str> = set.map(|(_, name)| *name).collect();
+    if names.is_empty() {
         "none".to_owned()
     } else {
-        set.join(",")
+        names.join(",")
     }
+}
+
+/// The flags that [`flag_names`] names.
+pub(crate) fn flags_of(names: &str) -> u8 {
+    let named = |name: &str| FLAGS.iter().find(|(_, known)| *known == name);
+    let bits = names.split(',').filter_map(named);
+    bits.fold(0, |flags, (bit, _)| flags | bit)
 }
 
 impl Entry {

@@ -78,6 +78,14 @@ impl Knowledge {
         by_rule || by_row()
     }
 
+    /// What a rule is cited by, by its index in verdicts: its rows, or its id where it comes from no product.
+    pub fn cited(&self, index: u16) -> Vec<RowId> {
+        self.rules
+            .get(usize::from(index))
+            .map(ids)
+            .unwrap_or_default()
+    }
+
     /// The id of a rule by its index in events.
     pub fn rule_id(&self, index: u16) -> Option<&str> {
         self.rules

@@ -201,6 +201,7 @@ fn flags_by_name() {
         (0xc2, "SYN,ECE,CWR"),
     ] {
         assert_eq!(flag_names(flags), expected);
+        assert_eq!(flags_of(expected), flags);
     }
 }
 
