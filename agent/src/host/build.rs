@@ -14,7 +14,7 @@ use super::schema::{
 };
 use super::settings::{baseline, daemon, events, metrics};
 use super::sources::Span;
-use super::values::{Reader, Written};
+use super::values::Reader;
 use crate::diagnose::{Keyed, Source};
 use crate::policy::OptionValue;
 
@@ -80,7 +80,7 @@ fn schema(written: Option<&Spanned<i64>>, reader: &mut Reader, top: &Span) {
             format!("schema {} is not known here", number.get_ref()),
             number.span(),
         ),
-        None if reader.written.has(Written::ROOT, "schema") => return,
+        None if reader.written.at_top("", "schema") => return,
         None => (
             "the number of the schema is missing".to_owned(),
             top.clone(),
@@ -152,7 +152,7 @@ fn interfaces(written: Option<&Values>, reader: &mut Reader, top: &Span) -> Vec<
             return names;
         }
         Some(values) => values.span.clone(),
-        None if reader.written.has(Written::ROOT, "interfaces") => return Vec::new(),
+        None if reader.written.at_top("", "interfaces") => return Vec::new(),
         None => top.clone(),
     };
     let finding = Kind::NoInterfaces
@@ -172,7 +172,8 @@ fn host_defaults(raw: &RawDefaults, reader: &mut Reader) -> Defaults {
         audit_until: reader.moment(raw.audit_until.as_ref()),
     };
     for said in defaults.ingress.iter().chain(&defaults.egress) {
-        if *said.get_ref() == crate::rule::DefaultAction::Audit && raw.audit_until.is_none() {
+        let audit = *said.get_ref() == crate::rule::DefaultAction::Audit;
+        if audit && !reader.written.at_top("default", "audit-until") {
             audit_until(said.span(), reader);
         }
     }
@@ -210,8 +211,10 @@ fn product(name: Spanned<String>, raw: RawProduct, reader: &mut Reader) -> Optio
         Some(word) => (Stage::from(*word.get_ref()), Some(word.span())),
         None => (Stage::default(), None),
     };
-    if let (Stage::Audit, Some(span), None) = (stage, &stage_span, &raw.audit_until) {
-        audit_until(span.clone(), reader);
+    if let (Stage::Audit, Some(stage)) = (stage, &stage_span)
+        && !reader.written.has(span.start, "audit-until")
+    {
+        audit_until(stage.clone(), reader);
     }
     let mut peers = Keyed::default();
     for (role, values) in raw.peers.into_entries() {

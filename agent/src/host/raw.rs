@@ -43,7 +43,7 @@ pub(super) struct Raw {
 pub(super) struct RawDefaults {
     pub ingress: Option<Spanned<DefaultWord>>,
     pub egress: Option<Spanned<DefaultWord>>,
-    pub audit_until: Option<Spanned<Datetime>>,
+    pub audit_until: Option<Spanned<RawMoment>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,7 +53,7 @@ pub(super) struct RawProduct {
     pub roles: Option<Values>,
     pub topologies: Option<Values>,
     pub stage: Option<Spanned<StageWord>>,
-    pub audit_until: Option<Spanned<Datetime>>,
+    pub audit_until: Option<Spanned<RawMoment>>,
     pub options: Keyed<Spanned<RawOption>>,
     pub versions: Keyed<Spanned<String>>,
     pub peers: Keyed<Values>,
@@ -72,7 +72,7 @@ pub(super) struct RawAllow {
     pub peers: Option<Values>,
     pub reason: Option<Spanned<String>>,
     pub owner: Option<String>,
-    pub expires: Option<Spanned<Datetime>>,
+    pub expires: Option<Spanned<RawMoment>>,
     pub cites: Option<Spanned<String>>,
 }
 
@@ -302,6 +302,33 @@ impl Values {
     fn lone(span: Span, value: Scalar) -> Self {
         let list = vec![Spanned::new(span.clone(), value)];
         Self { span, list }
+    }
+}
+
+/// A TOML date or date-time; or a text, which is often one in quotes.
+#[derive(Clone, Debug)]
+pub(super) enum RawMoment {
+    Written(Datetime),
+    Quoted(String),
+}
+
+impl<'de> Deserialize<'de> for RawMoment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawMoment;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a date or a date-time with offset, without quotes")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawMoment, E> {
+                Ok(RawMoment::Quoted(text.to_owned()))
+            }
+            // The reader hands a date-time over as a table of its own kind.
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawMoment, A::Error> {
+                Datetime::deserialize(MapAccessDeserializer::new(map)).map(RawMoment::Written)
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use toml::value::Datetime;
 
 use super::kinds::Kind;
 use super::peers::{Peer, PeerEntry, PeerError, PeerSpec, Peers};
-use super::raw::{Scalar, Values};
+use super::raw::{RawMoment, Scalar, Values};
 use super::schema::Moment;
 use super::sources::{Sources, Span};
 use super::units;
@@ -26,38 +25,56 @@ pub(super) struct Reader {
     pub written: Written,
 }
 
-/// The keys of a table by the place of the table's name; the root's at [`Written::ROOT`]. A
-/// key that was refused for a fault of its own is not missing.
+/// Which keys stand in a table, whatever came of them: one that was refused for a fault of its
+/// own is not missing.
 #[derive(Debug, Default)]
-pub(super) struct Written(BTreeMap<usize, Vec<String>>);
+pub(super) struct Written {
+    /// Keys of the root, by no name, and of its tables, by their names.
+    tops: BTreeMap<String, Vec<String>>,
+    /// Keys of the tables in those, by the place of their names.
+    named: BTreeMap<usize, Vec<String>>,
+}
 
 impl Written {
-    /// No table's name stands there.
-    pub(super) const ROOT: usize = usize::MAX;
-
-    /// The keys of the root, those of `low` that stand below it, and the keys of the tables
-    /// that are named in its tables.
+    /// `low`: keys of the root that stand below it.
     pub(super) fn of(root: &DeValue<'_>, low: &[&str]) -> Self {
-        let mut keys = BTreeMap::new();
+        let mut written = Self::default();
         let Some(root) = root.as_table() else {
-            return Self::default();
+            return written;
         };
         let low = low.iter().map(|key| (*key).to_owned());
-        keys.insert(Self::ROOT, names(root).into_iter().chain(low).collect());
-        let groups = root.values().filter_map(|value| value.get_ref().as_table());
-        for (name, table) in groups.flatten() {
-            if let Some(table) = table.get_ref().as_table() {
-                keys.insert(name.span().start, names(table));
+        let top = names(root).into_iter().chain(low).collect();
+        written.tops.insert(String::new(), top);
+        for (name, table) in root {
+            let Some(table) = table.get_ref().as_table() else {
+                continue;
+            };
+            written
+                .tops
+                .insert(name.get_ref().to_string(), names(table));
+            for (name, table) in table {
+                if let Some(table) = table.get_ref().as_table() {
+                    written.named.insert(name.span().start, names(table));
+                }
             }
         }
-        Self(keys)
+        written
     }
 
-    /// Whether the key, or one that is a slip of it, stands in the table.
-    pub(super) fn has(&self, table: usize, key: &str) -> bool {
-        let keys = self.0.get(&table).map(Vec::as_slice).unwrap_or_default();
-        keys.iter().any(|word| nearest(word, [key]).is_some())
+    /// Whether the key, or one that is a slip of it, stands in the root's table of this name;
+    /// no name: in the root.
+    pub(super) fn at_top(&self, table: &str, key: &str) -> bool {
+        self.tops.get(table).is_some_and(|keys| has(keys, key))
     }
+
+    /// The same for the table whose name stands at this place.
+    pub(super) fn has(&self, table: usize, key: &str) -> bool {
+        self.named.get(&table).is_some_and(|keys| has(keys, key))
+    }
+}
+
+fn has(keys: &[String], key: &str) -> bool {
+    keys.iter().any(|word| nearest(word, [key]).is_some())
 }
 
 fn names(table: &DeTable<'_>) -> Vec<String> {
@@ -303,14 +320,18 @@ impl Reader {
     /// A date-time with offset, or a date.
     pub(super) fn moment(
         &mut self,
-        written: Option<&Spanned<Datetime>>,
+        written: Option<&Spanned<RawMoment>>,
     ) -> Option<Spanned<Moment>> {
         let written = written?;
-        match units::moment(written.get_ref()) {
+        let moment = match written.get_ref() {
+            RawMoment::Written(moment) => units::moment(moment),
+            RawMoment::Quoted(text) => Err(format!("\"{text}\" is a text, not a moment")),
+        };
+        match moment {
             Ok(moment) => Some(Spanned::new(written.span(), moment)),
             Err(message) => {
                 let finding = Kind::Moment.finding(message).help(
-                    "write a date, which means its end in UTC, or a date-time with offset: 2027-01-31T18:00:00+01:00",
+                    "write a date, which means its end in UTC, or a date-time with offset, without quotes: 2027-01-31T18:00:00+01:00",
                 );
                 self.push(finding, written.span());
                 None

@@ -119,6 +119,14 @@ pub(in crate::host) const ROWS: &[(&str, &[&str])] = &[
         &["5:22 stands-alone"],
     ),
     ("[sets]\na = \"any\"\n", &["5:5 stands-alone"]),
+    (
+        "[product.p]\nroles = \"r\"\nstage = \"audit\"\naudit-until = true\n",
+        &["7:15 value"],
+    ),
+    (
+        "[default]\negress = \"audit\"\naudit-until = 3\n",
+        &["6:15 value"],
+    ),
     // empty-list
     ("[block.b]\npeers = []\n", &["5:9 empty-list"]),
     (
@@ -217,6 +225,10 @@ pub(in crate::host) const ROWS: &[(&str, &[&str])] = &[
         "[allow.a]\ndirection = \"egress\"\ntcp = 1\npeers = \"any\"\nreason = \"r\"\nexpires = 2027-01-31T00:00:00\n",
         &["9:11 moment"],
     ),
+    (
+        "[default]\ningress = \"audit\"\naudit-until = \"2027-01-31\"\n",
+        &["6:15 moment"],
+    ),
     // empty-reason
     (
         "[block.b]\npeers = \"any\"\nreason = \"\"\n",
@@ -304,6 +316,10 @@ pub(in crate::host) const WHOLE: &[(&[&str], &[&str])] = &[
         &["2:23 loopback"],
     ),
     (&["schema = 1\ninterfaces = \"lo\"\n"], &["2:14 loopback"]),
+    (
+        &["schema = 1\n", "interfaces = [\"lo\", \"*\"]\n"],
+        &["conf.d/10.toml:1:15 loopback"],
+    ),
     // said-twice
     (
         &[
