@@ -27,6 +27,10 @@ pub enum Command {
     Check(CheckArgs),
     /// What happens to a flow, by which row, or what it differs in from the nearest one
     Explain(ExplainArgs),
+    /// The daemon: keep the policy in force and tell what is denied
+    Run(RunArgs),
+    /// What is in force, and what it has counted; exit code 3 where no daemon runs
+    Status(StatusArgs),
     /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
     Detach(DetachArgs),
     /// Write a commented configuration for a role of a product, with everything to bind
@@ -60,6 +64,66 @@ pub struct ConfigArgs {
     /// Directory of further policy files (*.toml), instead of the configuration's
     #[arg(long, value_name = "DIR")]
     pub policies: Option<PathBuf>,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What to enforce
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where denials go, instead of where the configuration says
+    #[arg(long = "sink", value_name = "SINK", value_enum, value_delimiter = ',')]
+    pub sinks: Vec<SinkName>,
+    /// Fall back to passing everything after this time (60s, 10m) unless confirmed; for a first policy
+    #[arg(long, value_name = "TIME", value_parser = crate::host::units::duration)]
+    pub confirm: Option<std::time::Duration>,
+    /// Directory of what survives a restart, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Directory of the plan in force and the lock, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub runtime: Option<PathBuf>,
+    /// Directory of pins on a BPF file system, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub pins: Option<PathBuf>,
+}
+
+/// Where denials go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SinkName {
+    /// journald
+    Journal,
+    /// JSON lines on standard output
+    Json,
+}
+
+impl SinkName {
+    /// The sink.
+    #[must_use]
+    pub const fn sink(self) -> crate::host::schema::Sink {
+        match self {
+            Self::Journal => crate::host::schema::Sink::Journal,
+            Self::Json => crate::host::schema::Sink::Json,
+        }
+    }
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the pins are
+    #[command(flatten)]
+    pub pins: PinArgs,
+    /// Directory of what survives a restart
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/portcullis")]
+    pub state: PathBuf,
+    /// Directory of the plan in force and the lock
+    #[arg(long, value_name = "DIR", default_value = "/run/portcullis")]
+    pub runtime: PathBuf,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
 }
 
 /// `facts`

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod init;
 pub mod plan;
 pub mod policy;
+pub mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -106,5 +107,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Facts(args) => facts::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Run(args) => crate::daemon::run(&args),
+        Command::Status(args) => status::run(&args),
     }
 }

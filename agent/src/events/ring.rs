@@ -26,6 +26,12 @@ pub struct Turn {
     pub more: bool,
 }
 
+impl From<RingBuf<MapData>> for Ring {
+    fn from(buffer: RingBuf<MapData>) -> Self {
+        Self { buffer }
+    }
+}
+
 impl Ring {
     /// The ring that is pinned at `path`.
     ///

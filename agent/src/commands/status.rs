@@ -1,0 +1,366 @@
+//! `portcullis status`: what is in force and what it has counted, answered from the pins, with or without a daemon.
+
+mod text;
+
+use std::collections::BTreeMap;
+
+use agent_common::event::Direction;
+use agent_common::flow::FlowTable;
+use agent_common::tables::{ABI_VERSION, OPEN_BANK, Switch, Timeouts};
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Outcome, Status};
+use crate::cli::StatusArgs;
+use crate::daemon::files::{self, Directories};
+use crate::daemon::{Clock, NotedProduct, Notes, RowTotal, Totals, counters_of};
+use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned};
+
+/// What is in force: the first that holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// Nothing is attached.
+    Detached,
+    /// The host is not guarded as configured.
+    Degraded,
+    /// A policy waits for its confirmation.
+    PendingConfirm,
+    /// Denials pass as audits for a while.
+    Paused,
+    /// A policy was not confirmed in time.
+    Reverted,
+    /// A product's denials pass and are reported.
+    Audit,
+    /// As configured.
+    Enforcing,
+}
+
+/// Everything that is shown; the keys of the JSON.
+#[derive(Debug, Serialize)]
+struct View {
+    schema: u32,
+    daemon: &'static str,
+    pid: Option<u32>,
+    state: State,
+    since: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    generation: Option<u32>,
+    policy_hash: Option<String>,
+    problems: Vec<String>,
+    interfaces: Vec<Interface>,
+    products: Vec<NotedProduct>,
+    unresolved: Vec<String>,
+    counters: Option<Counts>,
+    conntrack: Option<Conntrack>,
+    pins: Option<String>,
+    abi: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Interface {
+    name: String,
+    /// None where it is gone.
+    index: Option<u32>,
+    guarded: bool,
+    /// `xdp`, `tc`, `xdp-generic`: where ingress is judged.
+    hook: Option<&'static str>,
+    why: Option<String>,
+    ingress: Option<Filter>,
+    egress: Option<Filter>,
+}
+
+#[derive(Debug, Serialize)]
+struct Filter {
+    mechanism: &'static str,
+    program: u32,
+    link: Option<u32>,
+    load: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    passed: u64,
+    audited: u64,
+    denied: u64,
+    reported: u64,
+    suppressed: u64,
+    lost: u64,
+    audit_reported: u64,
+    audit_suppressed: u64,
+    audit_lost: u64,
+    by_reason: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    by_row: BTreeMap<String, RowTotal>,
+}
+
+#[derive(Debug, Serialize)]
+struct Conntrack {
+    established: Table,
+    new: Table,
+}
+
+#[derive(Debug, Serialize)]
+struct Table {
+    entries: usize,
+    expired: usize,
+    capacity: u32,
+}
+
+impl From<FlowUse> for Table {
+    fn from(found: FlowUse) -> Self {
+        Self {
+            entries: found.entries,
+            expired: found.expired,
+            capacity: found.capacity,
+        }
+    }
+}
+
+/// Shows it. Exit code 3 where no daemon runs, 77 where the pins may not be read.
+///
+/// # Errors
+///
+/// Where the result can't be written as JSON, which does not happen.
+pub fn run(args: &StatusArgs) -> Result<Outcome> {
+    let directories = Directories {
+        state: args.state.clone(),
+        runtime: args.runtime.clone(),
+        pins: args.pins.pins.clone(),
+    };
+    let pid = files::running(&directories.runtime);
+    let view = match look(&directories, pid) {
+        Ok(view) => view,
+        Err(error) if error.is_permission() => {
+            return Ok(Outcome::refused(Status::NoPermission, &error.to_string()));
+        }
+        Err(error) => return Ok(Outcome::refused(Status::Failed, &error.to_string())),
+    };
+    let stdout = if args.format.json() {
+        serde_json::to_string_pretty(&view)? + "\n"
+    } else {
+        text::text(&view)
+    };
+    let status = if pid.is_some() {
+        Status::Done
+    } else {
+        Status::NotRunning
+    };
+    Ok(Outcome {
+        stdout,
+        stderr: String::new(),
+        status,
+    })
+}
+
+fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
+    let mut view = View {
+        schema: 1,
+        daemon: if pid.is_some() { "running" } else { "stopped" },
+        pid,
+        state: State::Detached,
+        since: None,
+        deadline: None,
+        generation: None,
+        policy_hash: None,
+        problems: Vec::new(),
+        interfaces: Vec::new(),
+        products: Vec::new(),
+        unresolved: Vec::new(),
+        counters: None,
+        conntrack: None,
+        pins: None,
+        abi: ABI_VERSION,
+    };
+    let Some(pinned) = Pinned::open(&directories.pins)? else {
+        return Ok(view);
+    };
+    view.pins = Some(pinned.directory().display().to_string());
+    let notes = match files::read_json::<Notes>(&directories.notes()) {
+        // Notes of another load are about what is in force no more.
+        Ok(notes) => notes.filter(|notes| notes.load == pinned.load()),
+        Err(error) => {
+            view.problems.push(format!("{error:#}"));
+            None
+        }
+    };
+    interfaces(&mut view, pinned.links(), notes.as_ref());
+    let word = pinned.switch()?;
+    let clock = clock(&pinned)?;
+    let (bank, paused) = word.in_force(clock.tick);
+    let head = pinned.head(bank)?;
+    view.generation = Some(head.generation);
+    let expired = word.deadline().is_some_and(|tick| passed(clock.tick, tick));
+    view.deadline = word
+        .deadline()
+        .filter(|_| !expired)
+        .map(|tick| clock.time_until(tick));
+    let mut reverted = expired && !word.is_pause();
+    if let Some(notes) = notes {
+        if notes.generation == head.generation {
+            view.since = Some(notes.since);
+            view.policy_hash = Some(notes.policy_hash);
+        }
+        view.problems.extend(notes.problems);
+        view.products = notes.products;
+        view.unresolved = notes.unresolved;
+        reverted |= notes.reverted;
+    }
+    view.state = state(&view, word, paused, expired, reverted);
+    view.counters = Some(counts(&pinned, directories, &clock)?);
+    let usage = |table| -> Result<Table, Error> {
+        let flows = pinned.flows(table)?;
+        let timeouts = Timeouts::for_hz(clock.hz);
+        Ok(flows.usage(clock.tick, &timeouts)?.into())
+    };
+    view.conntrack = Some(Conntrack {
+        established: usage(FlowTable::Established)?,
+        new: usage(FlowTable::New)?,
+    });
+    Ok(view)
+}
+
+fn passed(now: u32, deadline: u32) -> bool {
+    now.wrapping_sub(deadline) as i32 >= 0
+}
+
+/// Ticks, their rate and the time. The rate is told by the open bank's time-outs, which the load wrote for what it measured.
+fn clock(pinned: &Pinned) -> Result<Clock, Error> {
+    let timeouts = pinned.head(OPEN_BANK)?.timeouts;
+    let hz = [100, 250, 300, 1000]
+        .into_iter()
+        .find(|&hz| Timeouts::for_hz(hz) == timeouts)
+        .unwrap_or(250);
+    Ok(Clock {
+        tick: pinned.clock().now()?.tick(),
+        hz,
+        time: Timestamp::now(),
+    })
+}
+
+fn state(view: &View, word: Switch, paused: bool, expired: bool, reverted: bool) -> State {
+    let nothing = view
+        .interfaces
+        .iter()
+        .all(|it| it.ingress.is_none() && it.egress.is_none());
+    if nothing && view.interfaces.iter().all(|it| it.why.is_none()) {
+        State::Detached
+    } else if nothing || !view.problems.is_empty() {
+        State::Degraded
+    } else if word.deadline().is_some() && !word.is_pause() && !expired {
+        State::PendingConfirm
+    } else if paused {
+        State::Paused
+    } else if reverted {
+        State::Reverted
+    } else if view.products.iter().any(|it| it.stage == "audit") {
+        State::Audit
+    } else {
+        State::Enforcing
+    }
+}
+
+/// Interfaces by what is attached and by what the notes expect.
+fn interfaces(view: &mut View, links: &[LinkView], notes: Option<&Notes>) {
+    let mut found: BTreeMap<String, Interface> = BTreeMap::new();
+    let new = |name: &str| Interface {
+        name: name.to_owned(),
+        index: None,
+        guarded: false,
+        hook: None,
+        why: None,
+        ingress: None,
+        egress: None,
+    };
+    for noted in notes.iter().flat_map(|notes| &notes.interfaces) {
+        let interface = found
+            .entry(noted.name.clone())
+            .or_insert_with(|| new(&noted.name));
+        interface.why = Some(noted.why.clone());
+        interface.guarded = noted.guarded;
+    }
+    for link in links {
+        let interface = found
+            .entry(link.interface.clone())
+            .or_insert_with(|| new(&link.interface));
+        let filter = Filter {
+            mechanism: link.hook.mechanism().name(),
+            program: link.program,
+            link: link.link,
+            load: link.load,
+        };
+        if link.index != 0 {
+            interface.index = Some(link.index);
+        }
+        if link.hook.is_ingress() {
+            interface.hook = Some(link.hook.in_force().name());
+            interface.ingress = Some(filter);
+        } else {
+            interface.egress = Some(filter);
+        }
+    }
+    for interface in found.values_mut() {
+        let name = &interface.name;
+        let expected = interface.guarded;
+        let in_force =
+            |filter: &Option<Filter>| filter.as_ref().is_some_and(|it| it.load.is_some());
+        interface.guarded = interface.index.is_some()
+            && in_force(&interface.ingress)
+            && in_force(&interface.egress);
+        if interface.guarded {
+            continue;
+        }
+        let attached = interface.ingress.is_some() || interface.egress.is_some();
+        if attached && interface.index.is_none() {
+            view.problems.push(format!(
+                "{name}: the interface that was guarded is gone; one of that name is not guarded before a reload"
+            ));
+        } else if attached {
+            view.problems.push(format!(
+                "{name}: not every program in its place is ours; `portcullis run` puts them back"
+            ));
+        } else if expected {
+            view.problems
+                .push(format!("{name}: nothing is attached any more"));
+        }
+    }
+    view.interfaces = found.into_values().collect();
+}
+
+fn counts(pinned: &Pinned, directories: &Directories, clock: &Clock) -> Result<Counts, Error> {
+    let Counters { balance, reasons } = pinned.counters()?;
+    let totals = match files::read_json::<Totals>(&directories.totals()) {
+        Ok(totals) => totals.unwrap_or_default(),
+        // Said nowhere else: the sums by row are a convenience, the rest comes from the kernel.
+        Err(_) => Totals::default(),
+    };
+    let totals = totals.with_banks(pinned.load(), clock, |rules| counters_of(pinned, rules));
+    let denied = balance.reported + balance.suppressed + balance.lost;
+    let audited = balance.audit_reported + balance.audit_suppressed + balance.audit_lost;
+    // What was denied or audited is counted by reason as well; the rest of it passed.
+    let by_reason_all: u64 = reasons.iter().map(|(_, _, packets)| packets).sum();
+    let mut by_reason = BTreeMap::from([("ingress", BTreeMap::new()), ("egress", BTreeMap::new())]);
+    for (direction, reason, packets) in reasons {
+        let direction = match direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        };
+        by_reason
+            .entry(direction)
+            .or_default()
+            .insert(reason.name(), packets);
+    }
+    Ok(Counts {
+        passed: totals.passed + by_reason_all.saturating_sub(denied + audited),
+        audited,
+        denied,
+        reported: balance.reported,
+        suppressed: balance.suppressed,
+        lost: balance.lost,
+        audit_reported: balance.audit_reported,
+        audit_suppressed: balance.audit_suppressed,
+        audit_lost: balance.audit_lost,
+        by_reason,
+        by_row: totals.rows,
+    })
+}

@@ -1,0 +1,55 @@
+//! What the daemon knows and pins don't say: left beside the plan for `status`, which must answer without a daemon too.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Notes on what is in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Notes {
+    /// Version of this shape.
+    pub schema: u32,
+    /// The load that they are about.
+    pub load: u32,
+    /// The policy's generation.
+    pub generation: u32,
+    /// When it came into force.
+    pub since: Timestamp,
+    /// Hash of its rules.
+    pub policy_hash: String,
+    /// Interfaces that the configuration lists, as they were found.
+    pub interfaces: Vec<NotedInterface>,
+    /// Selected products.
+    pub products: Vec<NotedProduct>,
+    /// What keeps the host from being guarded as configured.
+    pub problems: Vec<String>,
+    /// Host names that admit nobody, because they never resolved.
+    pub unresolved: Vec<String>,
+    /// A policy was not confirmed in time, and what was before it is in force.
+    pub reverted: bool,
+}
+
+/// An interface.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotedInterface {
+    /// Its name.
+    pub name: String,
+    /// What the configuration asks for: `auto`, `xdp`, `tc`, `xdp-generic`.
+    pub wanted: String,
+    /// Why the hook in force is what it is, or why there is none.
+    pub why: String,
+    /// Whether it is guarded.
+    pub guarded: bool,
+}
+
+/// A product.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotedProduct {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The policy's id.
+    pub policy: String,
+    /// `enforce` or `audit`.
+    pub stage: String,
+    /// Until when an audit is meant to last.
+    pub audit_until: Option<Timestamp>,
+}

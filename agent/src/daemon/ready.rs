@@ -1,0 +1,168 @@
+//! A policy made ready: the three inputs judged, resolved and compiled, with everything that is asked about it while it is in force.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::notes::NotedProduct;
+use crate::compile::resolve::Resolved;
+use crate::compile::tables::Tables;
+use crate::compile::{Settings, compile};
+use crate::diagnose::{Finding, Findings};
+use crate::events::explain::Knowledge;
+use crate::facts::Facts;
+use crate::host::HostConfig;
+use crate::host::schema::Stage;
+use crate::inputs::Said;
+use crate::meaning::{Meaning, meaning};
+use crate::plan::Plan;
+
+/// A policy that can be put in force.
+pub(super) struct Ready {
+    pub(super) config: HostConfig,
+    pub(super) facts: Facts,
+    pub(super) resolved: Resolved,
+    pub(super) tables: Tables,
+    pub(super) knowledge: Rc<Knowledge>,
+    /// The plan, as `portcullis plan --json` gives it.
+    pub(super) plan: Value,
+    /// Hash of rules and defaults: the same for policies that decide alike.
+    pub(super) hash: String,
+    pub(super) products: Vec<NotedProduct>,
+    pub(super) findings: Findings,
+}
+
+impl Ready {
+    /// Judges the inputs; with an error among the findings there is nothing to put in force.
+    pub(super) fn prepare(said: Said, facts: Facts) -> Result<Box<Self>, Findings> {
+        let Said {
+            config,
+            catalogue,
+            findings,
+        } = said;
+        let Some(config) = config else {
+            return Err(findings);
+        };
+        let Meaning {
+            resolved,
+            tables,
+            findings,
+        } = meaning(&config, &catalogue, &facts, &findings);
+        let Some(tables) = tables.filter(|_| !findings.has_errors()) else {
+            return Err(findings);
+        };
+        let plan = Plan {
+            config: &config,
+            catalogue: &catalogue,
+            facts: &facts,
+            resolved: &resolved,
+            findings: &findings,
+            sizes: Some(&tables.sizes),
+        }
+        .json();
+        let hash = hash(&json!([&plan["ingress"], &plan["egress"]]).to_string());
+        let knowledge = Knowledge::gather(&config, &catalogue, &facts, &resolved);
+        let products = config
+            .products
+            .iter()
+            .map(|product| NotedProduct {
+                name: product.name.clone(),
+                policy: product.policy.get_ref().clone(),
+                stage: match product.stage {
+                    Stage::Enforce => "enforce",
+                    Stage::Audit => "audit",
+                }
+                .to_owned(),
+                audit_until: product.audit_until.as_ref().map(|until| until.get_ref().at),
+            })
+            .collect();
+        Ok(Box::new(Self {
+            config,
+            facts,
+            resolved,
+            tables,
+            knowledge: Rc::new(knowledge),
+            plan,
+            hash,
+            products,
+            findings,
+        }))
+    }
+
+    /// Time-outs and budgets once more, for the rate of jiffies that was measured.
+    pub(super) fn with_hz(&mut self, hz: u32) -> Result<(), Findings> {
+        if self.facts.hz == Some(hz) {
+            return Ok(());
+        }
+        let before = self.facts.hz_or_default();
+        self.facts.hz = Some(hz);
+        if before == hz {
+            return Ok(());
+        }
+        let settings = Settings::of(&self.config.daemon, &self.config.events);
+        match compile(&self.resolved.rule_set, &self.facts, &settings) {
+            Ok(tables) => {
+                self.tables = tables;
+                Ok(())
+            }
+            Err(errors) => {
+                let mut findings = Findings::new();
+                for error in errors {
+                    findings.push(Finding::error("limit", error.to_string()));
+                }
+                Err(findings)
+            }
+        }
+    }
+
+    /// Interfaces of this host that the configuration lists, each device of a stack once: where a bond's or a bridge's members are listed,
+    /// it is seen there.
+    pub(super) fn interfaces(&self) -> Vec<String> {
+        const LOOPBACK: u16 = 772;
+        let listed = |name: &str| self.config.guards(name);
+        let through_members = |name: &str| {
+            let members = self.facts.interfaces.iter();
+            members
+                .filter(|member| member.master.as_deref() == Some(name))
+                .any(|member| listed(&member.name))
+        };
+        let found = self.facts.interfaces.iter();
+        found
+            .filter(|it| it.link_type != LOOPBACK && listed(&it.name) && !through_members(&it.name))
+            .map(|it| it.name.clone())
+            .collect()
+    }
+
+    /// Listed names, not globs, of which there is no interface.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let there = |name: &str| self.facts.interfaces.iter().any(|it| it.name == name);
+        let names = self.config.interfaces.iter().map(|name| name.get_ref());
+        names
+            .filter(|name| !name.contains(['*', '?']) && !there(name))
+            .cloned()
+            .collect()
+    }
+}
+
+/// FNV-1a of 64 bits (draft-eastlake-fnv), in hexadecimal digits. It tells policies apart; it protects against nobody.
+fn hash(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        // test vectors of the draft's appendix
+        for (text, expected) in [
+            ("", "cbf29ce484222325"),
+            ("a", "af63dc4c8601ec8c"),
+            ("foobar", "85944171f73967e8"),
+        ] {
+            assert_eq!(super::hash(text), expected);
+        }
+    }
+}
