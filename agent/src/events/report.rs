@@ -1,18 +1,22 @@
 //! The way of an event through the daemon: decoded, merged, explained, given to every sink.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::aggregate::{Aggregator, DEFAULT_CAPACITY, Output};
+use super::aggregate::{Aggregator, DEFAULT_CAPACITY, Merged, Output};
 use super::decode::{DecodeError, decode};
-use super::explain::Knowledge;
+use super::explain::{Explanation, Knowledge};
 use super::fields::{Denied, Entry};
 use super::sink::{Sink, SinkCounts};
 use super::units::{MOUNTS, Units};
+
+/// Policies of which explanations can be given: the one in force and those whose packets may still be under way.
+const REMEMBERED: usize = 3;
 
 /// What became of the events so far. `read` is what the kernel side counted as reported, less what still lies in the ring.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,9 +36,8 @@ pub struct ReportCounts {
 /// Reports denied packets under one policy after the other.
 pub struct Reporter {
     aggregator: Aggregator,
-    knowledge: Arc<Knowledge>,
-    generation: u32,
-    interfaces: HashMap<u32, Arc<str>>,
+    /// By generation.
+    knowledge: BTreeMap<u32, Rc<Knowledge>>,
     units: Units,
     sinks: Vec<Sink>,
     read: u64,
@@ -43,14 +46,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter without a policy: everything is explained as near nothing until [`Reporter::set_policy`]. `window` is how long repeats are
+    /// A reporter without a policy: everything is explained as near nothing until [`Reporter::explain_by`]. `window` is how long repeats are
     /// gathered, `ephemeral` this host's range of ports for its own questions.
     pub fn new(window: Duration, ephemeral: RangeInclusive<u16>, sinks: Vec<Sink>) -> Self {
         Self {
             aggregator: Aggregator::new(window, DEFAULT_CAPACITY, ephemeral),
-            knowledge: Arc::new(Knowledge::default()),
-            generation: 0,
-            interfaces: HashMap::new(),
+            knowledge: BTreeMap::new(),
             units: Units::at(&MOUNTS),
             sinks,
             read: 0,
@@ -59,23 +60,26 @@ impl Reporter {
         }
     }
 
-    /// Explains by this policy from now on. What was gathered under the old one is explained by it.
-    pub fn set_policy(&mut self, generation: u32, knowledge: Arc<Knowledge>, now: Duration) {
+    /// Explains by this policy what it decides. What was gathered before is said by the policy that it was gathered under. `window` and
+    /// `ephemeral` as in [`Reporter::new`].
+    pub fn explain_by(
+        &mut self,
+        generation: u32,
+        knowledge: &Rc<Knowledge>,
+        window: Duration,
+        ephemeral: RangeInclusive<u16>,
+        now: Duration,
+    ) {
         let gathered = self.aggregator.flush();
         self.send_all(gathered, now);
-        self.knowledge = knowledge;
-        self.generation = generation;
+        self.aggregator = Aggregator::new(window, DEFAULT_CAPACITY, ephemeral);
+        self.knowledge.insert(generation, Rc::clone(knowledge));
+        while self.knowledge.len() > REMEMBERED {
+            self.knowledge.pop_first();
+        }
     }
 
-    /// The interfaces' names by index.
-    pub fn set_interfaces<'a>(&mut self, names: impl IntoIterator<Item = (u32, &'a str)>) {
-        self.interfaces = names
-            .into_iter()
-            .map(|(index, name)| (index, Arc::from(name)))
-            .collect();
-    }
-
-    /// Takes one event of the ring. `now` is a monotonic time, `time` the wall clock.
+    /// Takes one event of the ring. `now` is a monotonic time, `time` the wall clock, `name` gives an interface's name.
     ///
     /// # Errors
     ///
@@ -85,9 +89,9 @@ impl Reporter {
         octets: &[u8],
         now: Duration,
         time: Timestamp,
+        name: impl FnOnce(u32) -> Option<Arc<str>>,
     ) -> Result<(), DecodeError> {
         self.read += 1;
-        let name = |index| self.interfaces.get(&index).cloned();
         let denial = decode(octets, time, name).inspect_err(|_| self.undecodable += 1)?;
         let output = self.aggregator.feed(now, denial);
         self.send_all(output, now);
@@ -127,6 +131,21 @@ impl Reporter {
         counts
     }
 
+    /// By the policy that decided; one that is forgotten, or was another process's, by the latest, which knows the host best.
+    fn explain(&self, merged: &Merged) -> Explanation {
+        let known = self.knowledge.get_key_value(&merged.denial.generation);
+        match known.or_else(|| self.knowledge.last_key_value()) {
+            Some((generation, knowledge)) => {
+                knowledge.explain(&knowledge.question(merged, *generation))
+            }
+            None => {
+                let nothing = Knowledge::default();
+                let other = merged.denial.generation.wrapping_add(1);
+                nothing.explain(&nothing.question(merged, other))
+            }
+        }
+    }
+
     fn send_all(&mut self, outputs: impl IntoIterator<Item = Output>, now: Duration) {
         for output in outputs {
             let entry = match output {
@@ -134,15 +153,11 @@ impl Reporter {
                     self.overflow += overflow.count;
                     Entry::Overflow(overflow)
                 }
-                Output::Merged(merged) => {
-                    let question = self.knowledge.question(&merged, self.generation);
-                    let cgroup = merged.denial.cgroup;
-                    Entry::Denied(Box::new(Denied {
-                        explanation: self.knowledge.explain(&question),
-                        unit: cgroup.and_then(|id| self.units.unit(id, now)),
-                        merged: *merged,
-                    }))
-                }
+                Output::Merged(merged) => Entry::Denied(Box::new(Denied {
+                    explanation: self.explain(&merged),
+                    unit: merged.denial.cgroup.and_then(|id| self.units.unit(id, now)),
+                    merged: *merged,
+                })),
             };
             if let Some((last, others)) = self.sinks.split_last() {
                 for sink in others {

@@ -66,6 +66,10 @@ fn syn(peer: u32, port: u16) -> Vec<u8> {
     })
 }
 
+fn eth0(index: u32) -> Option<Arc<str>> {
+    (index == 2).then(|| Arc::from("eth0"))
+}
+
 #[test]
 fn every_sink_gets_the_same() {
     let (first, taken_first) = reader("first", 0, 64);
@@ -75,12 +79,17 @@ fn every_sink_gets_the_same() {
         32_768..=60_999,
         vec![first, second],
     );
-    reporter.set_interfaces([(2, "eth0")]);
     let time = Timestamp::UNIX_EPOCH;
     for _ in 0..3 {
-        reporter.event(&syn(1, 443), Duration::ZERO, time).unwrap();
+        reporter
+            .event(&syn(1, 443), Duration::ZERO, time, eth0)
+            .unwrap();
     }
-    assert!(reporter.event(&[1, 2, 3], Duration::ZERO, time).is_err());
+    assert!(
+        reporter
+            .event(&[1, 2, 3], Duration::ZERO, time, eth0)
+            .is_err()
+    );
     assert_eq!(reporter.counts().gathered, 2);
     let counts = reporter.close(Duration::from_secs(1), PATIENCE);
     assert_eq!(
@@ -119,12 +128,13 @@ proptest! {
         let fed = packets.len() as u64;
         for (n, (peer, port, pause)) in packets.into_iter().enumerate() {
             now += Duration::from_secs(pause);
-            reporter.event(&syn(peer, port), now, Timestamp::UNIX_EPOCH).unwrap();
+            reporter.event(&syn(peer, port), now, Timestamp::UNIX_EPOCH, eth0).unwrap();
             if n % 3 == 0 {
                 reporter.turn(now);
             }
             if n == 100 {
-                reporter.set_policy(2, Arc::new(Knowledge::default()), now);
+                let window = Duration::from_secs(30);
+                reporter.explain_by(2, &Rc::default(), window, 32_768..=60_999, now);
             }
         }
         let counts = reporter.close(now, PATIENCE);
