@@ -2,6 +2,7 @@
 
 mod build;
 mod flows;
+mod malformed;
 mod messages;
 mod naive;
 mod properties;

@@ -243,7 +243,7 @@ fn decided<A: Classified>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn tables_say_what_the_rules_say(set in any_set(), reserved in any::<bool>()) {

@@ -71,7 +71,8 @@ impl Packet {
         octets
     }
 
-    fn frame(&self) -> Vec<u8> {
+    /// It on Ethernet.
+    pub(super) fn frame(&self) -> Vec<u8> {
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
         if self.link_group {
             frame[0] |= 1;
