@@ -5,4 +5,6 @@ mod dataplane;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod packets;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 
 use crate::netns::Namespace;
@@ -91,6 +92,14 @@ impl<'host> Journald<'host> {
                 .into_iter()
                 .find(|entry| condition(entry)))
         })
+    }
+
+    /// Sends it a signal: to hold it, and to let it go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.running.signal(signal)
     }
 
     /// Stops it; entries stay readable.
