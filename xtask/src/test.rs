@@ -43,13 +43,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     count.add(counted(host, arguments, &[])?);
 
     // They make namespaces, pins and a journal: one after the other, against the release binary.
-    let before = leftovers::look();
+    let watch = leftovers::Watch::new();
     let mut as_root = host_cargo();
     as_root.args(["test", "--locked", "--no-fail-fast", "--release"]);
     as_root.args(["--package", "portcullis-tests"]);
+    as_root.env(leftovers::MARK, &watch.mark);
     if is_root() {
         count.add(counted(as_root, arguments, &["--test-threads=1"])?);
-        for left in leftovers::look().difference(&before) {
+        for left in watch.left() {
             eprintln!("left behind by the tests: {left}");
             count.failed += 1;
         }
