@@ -600,7 +600,7 @@ impl Daemon {
         };
         let mut manager = self.manager;
         manager.stopping(last.clone());
-        for (name, counts) in self.reporter.close() {
+        for (name, counts) in self.reporter.close().sinks {
             let left = counts.lost - counts.told + counts.queued;
             if left > 0 {
                 ::log::error!("sink {name}: {left} packets were not told of");

@@ -1,41 +1,39 @@
-//! From the ring to the sinks: decode, merge, explain, deliver.
+//! From the ring to the sinks: what reading events asks of the machine, which is the ring, two clocks and the names of interfaces.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::events::aggregate::{Aggregator, DEFAULT_CAPACITY, Output};
-use crate::events::explain::Knowledge;
-use crate::events::fields::Denied;
 use crate::events::journal::Journal;
 use crate::events::json::JsonLines;
 use crate::events::ring::{Ring, TURN, Turn};
 use crate::events::sink::QUEUE;
-use crate::events::{Entry, Sink, SinkCounts, decode};
+use crate::events::{self, Knowledge, ReportCounts, Sink};
 use crate::host::schema;
-
-/// Policies of which explanations can be given: the one in force and those whose packets may still be under way.
-const REMEMBERED: usize = 3;
 
 /// How long sinks may take for their last entries.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Turns that are read at the end at most: programs go on writing.
+const LAST_TURNS: usize = 64;
+
+/// Linux's range, until the facts say this host's (`net.ipv4.ip_local_port_range`).
+const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
+
 pub(super) struct Reporter {
     ring: Option<Ring>,
-    aggregator: Aggregator,
-    /// By generation.
-    knowledge: BTreeMap<u32, Rc<Knowledge>>,
-    sinks: Vec<Sink>,
+    reporter: events::Reporter,
     /// Names of interfaces by index.
     names: HashMap<u32, Arc<str>>,
     /// Begin of the monotonic clock that merging goes by.
     began: Instant,
-    /// Events that were none.
-    unread: u64,
+    /// Octets were found that are no event, and it was said.
+    told: bool,
 }
 
 impl Reporter {
@@ -52,17 +50,16 @@ impl Reporter {
         }
         Ok(Self {
             ring: None,
-            aggregator: Aggregator::new(window, DEFAULT_CAPACITY, 32_768..=60_999),
-            knowledge: BTreeMap::new(),
-            sinks,
+            reporter: events::Reporter::new(window, EPHEMERAL, sinks),
             names: HashMap::new(),
             began: Instant::now(),
-            unread: 0,
+            told: false,
         })
     }
 
-    /// Reads this ring from now on.
+    /// Reads this ring from now on, and what is left in the one before.
     pub(super) fn listen(&mut self, ring: Ring) {
+        self.read();
         self.ring = Some(ring);
     }
 
@@ -72,105 +69,52 @@ impl Reporter {
         generation: u32,
         knowledge: &Rc<Knowledge>,
         window: Duration,
-        ephemeral: std::ops::RangeInclusive<u16>,
+        ephemeral: RangeInclusive<u16>,
     ) {
         self.read();
-        for output in self.aggregator.flush() {
-            self.deliver(output);
-        }
-        self.aggregator = Aggregator::new(window, DEFAULT_CAPACITY, ephemeral);
+        let now = self.began.elapsed();
+        self.reporter
+            .explain_by(generation, knowledge, window, ephemeral, now);
         // Indices are given anew to interfaces that were made anew.
         self.names.clear();
-        self.knowledge.insert(generation, Rc::clone(knowledge));
-        while self.knowledge.len() > REMEMBERED {
-            self.knowledge.pop_first();
-        }
     }
 
     /// One turn: what lies in the ring, and the windows that have ended. True where more may lie there.
     pub(super) fn turn(&mut self) -> bool {
         let turn = self.read();
-        let now = self.began.elapsed();
-        for output in self.aggregator.expire(now) {
-            self.deliver(output);
-        }
+        self.reporter.turn(self.began.elapsed());
         turn.more
     }
 
     fn read(&mut self) -> Turn {
-        let Some(mut ring) = self.ring.take() else {
+        let Some(ring) = &mut self.ring else {
             return Turn::default();
         };
-        let time = Timestamp::now();
-        let now = self.began.elapsed();
-        let mut outputs = Vec::new();
-        let turn = ring.drain(TURN, |octets| {
-            match decode(octets, time, |index| name_of(&mut self.names, index)) {
-                Ok(denial) => outputs.extend(self.aggregator.feed(now, denial)),
-                Err(error) => {
-                    // The first says what it is; the rest is a number.
-                    if self.unread == 0 {
-                        log::error!("an event can't be read: {error}");
-                    }
-                    self.unread += 1;
-                }
+        let (now, time) = (self.began.elapsed(), Timestamp::now());
+        ring.drain(TURN, |octets| {
+            let name = |index| name_of(&mut self.names, index);
+            if let Err(error) = self.reporter.event(octets, now, time, name)
+                && !self.told
+            {
+                // The first says what it is; the rest is a number.
+                log::error!("an event can't be read: {error}");
+                self.told = true;
             }
-        });
-        self.ring = Some(ring);
-        for output in outputs {
-            self.deliver(output);
-        }
-        turn
-    }
-
-    fn deliver(&self, output: Output) {
-        let entry = match output {
-            Output::Overflow(overflow) => Entry::Overflow(overflow),
-            Output::Merged(merged) => {
-                let generation = merged.denial.generation;
-                // A policy that is forgotten, or was another process's: the latest knows the host best.
-                let known = self.knowledge.get_key_value(&generation);
-                let known = known.or_else(|| self.knowledge.last_key_value());
-                let explanation = match known {
-                    Some((generation, knowledge)) => {
-                        knowledge.explain(&knowledge.question(&merged, *generation))
-                    }
-                    None => {
-                        let knowledge = Knowledge::default();
-                        knowledge.explain(&knowledge.question(&merged, generation.wrapping_add(1)))
-                    }
-                };
-                Entry::Denied(Box::new(Denied {
-                    merged: *merged,
-                    explanation,
-                    unit: None,
-                }))
-            }
-        };
-        match self.sinks.split_last() {
-            None => {}
-            Some((last, others)) => {
-                for sink in others {
-                    sink.send(entry.clone());
-                }
-                last.send(entry);
-            }
-        }
+        })
     }
 
     /// Says everything that is gathered, and what became of it.
-    pub(super) fn close(mut self) -> Vec<(&'static str, SinkCounts)> {
-        while self.read().more {}
-        for output in self.aggregator.flush() {
-            self.deliver(output);
+    pub(super) fn close(mut self) -> ReportCounts {
+        for _ in 0..LAST_TURNS {
+            if !self.read().more {
+                break;
+            }
         }
-        if self.unread > 0 {
-            log::error!("{} events could not be read", self.unread);
+        let counts = self.reporter.close(self.began.elapsed(), PATIENCE);
+        if counts.undecodable > 0 {
+            log::error!("{} events could not be read", counts.undecodable);
         }
-        let sinks = self.sinks.drain(..);
-        sinks
-            .map(|sink| (sink.name(), sink.close(PATIENCE)))
-            .collect()
+        counts
     }
 }
 
