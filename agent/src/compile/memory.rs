@@ -68,6 +68,20 @@ impl Memory {
         memory
     }
 
+    /// The same policy and time on a host that has no flow and was asked nothing.
+    pub fn fresh(&self) -> Self {
+        Self {
+            tables: Rc::clone(&self.tables),
+            head: self.head,
+            now: self.now.clone(),
+            new: Flows::default(),
+            established: Flows::default(),
+            limits: self.limits,
+            began: RefCell::default(),
+            asked: RefCell::default(),
+        }
+    }
+
     /// Puts other tables in force, in the generation after the present one.
     pub fn switch(&mut self, tables: Rc<Tables>) {
         let generation = self.head.generation.wrapping_add(1);

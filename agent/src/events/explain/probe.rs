@@ -31,12 +31,12 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// What the decision says of it on a host without any flow.
+    /// What the decision says of it on a host without any flow: what was judged before leaves no trace.
     pub fn judge(&self, host: &Memory) -> Verdict {
         judge::frame(
             self.direction,
             self.frame().as_slice(),
-            host,
+            &host.fresh(),
             &mut Summary::default(),
         )
     }

@@ -49,6 +49,32 @@ fn the_frame_is_a_packet() {
     }
 }
 
+/// An earlier question is no reason to let a later one pass.
+#[test]
+fn probes_leave_no_trace() {
+    use crate::compile::{Settings, compile};
+    use crate::rule::{DefaultAction, RuleSet};
+
+    let rules = RuleSet {
+        egress: DefaultAction::Open,
+        ..RuleSet::default()
+    };
+    let facts = crate::compile::resolve::tests::facts();
+    let tables = compile(&rules, &facts, &Settings::default()).unwrap();
+    let host = Memory::new(std::rc::Rc::new(tables));
+    let probe = |direction, source_port, destination_port| Probe {
+        direction,
+        transport: Transport::Udp,
+        own: "10.0.0.11".parse().unwrap(),
+        peer: "10.9.9.9".parse().unwrap(),
+        source_port,
+        destination_port,
+        tcp_flags: 0,
+    };
+    assert!(probe(Direction::Egress, 50_000, 53).judge(&host).passes());
+    assert!(!probe(Direction::Ingress, 53, 50_000).judge(&host).passes());
+}
+
 #[test]
 fn an_answer_asks_the_other_way() {
     let mut probe = Probe {
