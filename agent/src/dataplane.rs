@@ -29,7 +29,7 @@ pub use counters::{Counters, FlowUse, Flows};
 pub use detach::{Removed, detach_all};
 pub use error::{Error, SlotHolder};
 pub use load::{BankSizes, Dataplane, Options};
-pub use pinned::{LinkView, Pinned};
+pub use pinned::{LinkView, Pinned, guarded_by_others};
 pub use pins::{DEFAULT_ROOT, Hook};
 pub use switch::{grace, grace_by_map_of_maps};
 pub use sync::{Mismatch, Written};

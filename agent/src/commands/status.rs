@@ -15,7 +15,7 @@ use super::{Outcome, Status};
 use crate::cli::StatusArgs;
 use crate::daemon::files::{self, Directories};
 use crate::daemon::{Clock, NotedProduct, Notes, RowTotal, Totals, counters_of};
-use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned};
+use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned, guarded_by_others};
 
 /// What is in force: the first that holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -172,6 +172,14 @@ fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
         pins: None,
         abi: ABI_VERSION,
     };
+    let others = guarded_by_others(&directories.pins)?;
+    if !others.is_empty() {
+        view.state = State::Degraded;
+        view.problems.push(format!(
+            "{}: programs of another version are in force, whose tables this one can't read; `portcullis run` of this version replaces them, `portcullis detach` removes them",
+            others.join(", ")
+        ));
+    }
     let Some(pinned) = Pinned::open(&directories.pins)? else {
         return Ok(view);
     };

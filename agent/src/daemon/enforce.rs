@@ -4,6 +4,7 @@
 //! upgrade, a policy that outgrew its tables) the new load is filled and switched first, and then takes the place of the old one behind
 //! its links: no packet is judged by nothing.
 
+use std::path::Path;
 use std::time::Duration;
 
 use agent_common::flow::FlowTable;
@@ -16,7 +17,9 @@ use super::notes::{NotedInterface, Notes};
 use super::ready::Ready;
 use super::totals::{BankRules, Clock, Totals};
 use crate::dataplane::object::BPF_OBJECT;
-use crate::dataplane::{BankSizes, Dataplane, Error, Options, Pinned, detach_all};
+use crate::dataplane::{
+    BankSizes, Dataplane, Error, Options, Pinned, detach_all, guarded_by_others,
+};
 use crate::diagnose::Findings;
 
 /// Why a policy did not come into force.
@@ -61,6 +64,8 @@ pub(super) struct Enforced {
     interfaces: Vec<NotedInterface>,
     /// What keeps the host from being guarded as configured.
     pub(super) problems: Vec<String>,
+    /// What went away since it was attached.
+    lost: Vec<String>,
     /// Why the configuration on disk is not the one in force.
     pub(super) outer_problems: Vec<String>,
     totals: Totals,
@@ -70,10 +75,11 @@ pub(super) struct Enforced {
     logger: Option<aya_log::EbpfLogger<&'static dyn Log>>,
 }
 
-/// Whether programs of ours are attached somewhere.
-pub(super) fn is_attached(pinned: &Pinned) -> bool {
-    let mut links = pinned.links().iter();
-    links.any(|link| link.load.is_some() && link.index != 0)
+/// Whether programs of ours, of this version or another, are attached somewhere.
+pub(super) fn is_attached(root: &Path, pinned: Option<&Pinned>) -> Result<bool, Error> {
+    let mut links = pinned.iter().flat_map(|pinned| pinned.links());
+    let here = links.any(|link| link.load.is_some() && link.index != 0);
+    Ok(here || !guarded_by_others(root)?.is_empty())
 }
 
 impl Enforced {
@@ -84,7 +90,7 @@ impl Enforced {
         confirm: Option<Duration>,
     ) -> Result<Self, Refusal> {
         let before = Pinned::open(&directories.pins)?;
-        let attached = before.as_ref().is_some_and(is_attached);
+        let attached = is_attached(&directories.pins, before.as_ref())?;
         if attached && confirm.is_some() {
             return Err(Refusal::NotFirst);
         }
@@ -150,6 +156,7 @@ impl Enforced {
             since: Timestamp::now(),
             interfaces: guard.interfaces,
             problems: guard.problems,
+            lost: Vec::new(),
             outer_problems: Vec::new(),
             totals,
             pending,
@@ -203,6 +210,7 @@ impl Enforced {
             let guard = Guard::all(&mut self.dataplane, &ready);
             self.interfaces = guard.interfaces;
             self.problems = guard.problems;
+            self.lost.clear();
         }
         self.ready = ready;
         self.write_down(directories);
@@ -235,6 +243,32 @@ impl Enforced {
         self.pending = None;
         self.reverted = Some(self.ready.hash.clone());
         Ok(true)
+    }
+
+    /// Looks whether what was attached still is. The news, where there is any.
+    pub(super) fn look_for_lost(&mut self) -> Option<&[String]> {
+        let attached = self.dataplane.attached().unwrap_or_default();
+        let there = |name: &str| {
+            let live = attached
+                .iter()
+                .filter(|link| link.interface == name && link.index != 0 && link.load.is_some());
+            live.count() >= 2
+        };
+        let guarded = self.interfaces.iter().filter(|it| it.guarded);
+        let lost: Vec<String> = guarded
+            .filter(|it| !there(&it.name))
+            .map(|it| format!("{}: what was attached is gone, nothing is filtered there; a reload puts it back", it.name))
+            .collect();
+        if lost == self.lost {
+            return None;
+        }
+        self.lost = lost;
+        Some(&self.lost)
+    }
+
+    /// The first thing that keeps the host from being guarded as configured.
+    pub(super) fn problem(&self) -> Option<&String> {
+        self.lost.first().or(self.problems.first())
     }
 
     /// Removes flows that have outlived their time-out.
@@ -296,7 +330,7 @@ impl Enforced {
             policy_hash: self.ready.hash.clone(),
             interfaces: self.interfaces.clone(),
             products: self.ready.products.clone(),
-            problems: [self.outer_problems.as_slice(), &self.problems].concat(),
+            problems: [self.outer_problems.as_slice(), &self.lost, &self.problems].concat(),
             unresolved: self.ready.resolved.unresolved.clone(),
             reverted: self.reverted.is_some(),
         };

@@ -46,6 +46,9 @@ pub use self::totals::{BankRules, Clock, RowTotal, Totals};
 /// How often established flows are swept.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether what was attached still is.
+const CHECK: Duration = Duration::from_secs(5);
+
 /// Everything that the daemon reacts to.
 enum Event {
     /// The ring is to be read, and whatever goes by the clock looked at.
@@ -75,11 +78,14 @@ async fn start(args: &RunArgs) -> Result<Outcome> {
     let said = inputs::read(&args.config);
     let directories = directories(args, said.as_ref().ok());
     // Privileges come first: without them nothing else is worth saying.
-    let before = match Pinned::open(&directories.pins) {
+    let before = Pinned::open(&directories.pins).and_then(|before| {
+        let in_force = is_attached(&directories.pins, before.as_ref())?;
+        Ok((before, in_force))
+    });
+    let (before, in_force) = match before {
         Ok(before) => before,
         Err(error) => return Ok(refused(&Refusal::Dataplane(error))),
     };
-    let in_force = before.as_ref().is_some_and(is_attached);
     directories.prepare()?;
     let lock = match Lock::take(&directories.runtime)? {
         Ok(lock) => lock,
@@ -106,6 +112,7 @@ async fn start(args: &RunArgs) -> Result<Outcome> {
         answers: sender,
         rebuild: false,
         swept: Instant::now(),
+        checked: Instant::now(),
         looked: Instant::now(),
         _lock: lock,
     };
@@ -114,14 +121,15 @@ async fn start(args: &RunArgs) -> Result<Outcome> {
         Ok(said) => daemon.put_in_force(said, args.confirm),
         Err(error) => Err(Trouble::Unreadable(error)),
     };
-    match (brought, before) {
-        (Ok(()), _) => daemon.say_started(),
+    match brought {
+        Ok(()) => daemon.say_started(),
         // What is in force stays, and is told of.
-        (Err(trouble), Some(before)) if in_force && trouble.is_survivable() => {
-            daemon.keep(&before, &trouble)?;
+        Err(trouble) if in_force && trouble.is_survivable() => {
+            daemon.keep(before.as_ref(), &trouble)?;
         }
-        (Err(trouble), _) => return Ok(trouble.outcome()),
+        Err(trouble) => return Ok(trouble.outcome()),
     }
+    drop(before);
     daemon.say();
     daemon.manager.ready();
     daemon.serve(&mut signals, receiver).await;
@@ -180,7 +188,8 @@ impl Trouble {
                     };
                     format!(", first {place}{}", finding.message)
                 });
-                format!("the configuration has {errors} errors{first}")
+                let s = if errors == 1 { "" } else { "s" };
+                format!("the configuration has {errors} error{s}{first}")
             }
             Self::Refused(refusal) => refusal.to_string(),
         }
@@ -262,6 +271,7 @@ struct Daemon {
     /// Facts changed while nothing could be switched.
     rebuild: bool,
     swept: Instant,
+    checked: Instant,
     looked: Instant,
     _lock: Lock,
 }
@@ -301,6 +311,10 @@ impl Daemon {
             self.looked = Instant::now();
             self.look_at_the_clock();
         }
+        if self.checked.elapsed() >= CHECK {
+            self.checked = Instant::now();
+            self.look_for_lost();
+        }
         if self.swept.elapsed() >= SWEEP {
             self.swept = Instant::now();
             if let Some(enforced) = &self.enforced
@@ -310,6 +324,21 @@ impl Daemon {
             }
         }
         more
+    }
+
+    /// An interface that was deleted, a `portcullis detach`: told, not repaired, because somebody meant it.
+    fn look_for_lost(&mut self) {
+        let Some(enforced) = &mut self.enforced else {
+            return;
+        };
+        let Some(lost) = enforced.look_for_lost() else {
+            return;
+        };
+        for lost in lost {
+            ::log::error!("{lost}");
+        }
+        enforced.write_notes(&self.directories);
+        self.say();
     }
 
     /// What time alone changes.
@@ -499,7 +528,7 @@ impl Daemon {
     }
 
     /// The policy of an earlier process stays; this one tells what it denies.
-    fn keep(&mut self, before: &Pinned, trouble: &Trouble) -> Result<()> {
+    fn keep(&mut self, before: Option<&Pinned>, trouble: &Trouble) -> Result<()> {
         ::log::error!("what is in force stays, because the configuration can't be enforced:");
         trouble.log();
         self.problems = vec![format!(
@@ -507,8 +536,15 @@ impl Daemon {
             trouble.summary()
         )];
         self.note_problems();
-        let ring = before.events().context("cannot read the event ring")?;
-        self.reporter.listen(ring.into());
+        match before {
+            Some(before) => {
+                let ring = before.events().context("cannot read the event ring")?;
+                self.reporter.listen(ring.into());
+            }
+            None => ::log::error!(
+                "another version put it in force, whose events this one can't read: nobody reads what is denied"
+            ),
+        }
         Ok(())
     }
 
@@ -569,7 +605,7 @@ impl Daemon {
         };
         let (generation, guarded) = (enforced.generation, enforced.guarded());
         let in_force = format!("generation {generation} on {guarded}");
-        let problem = self.problems.first().or(enforced.problems.first());
+        let problem = self.problems.first().or(enforced.problem());
         if enforced.reverted.is_some() {
             format!(
                 "reverted: generation {generation} was not confirmed in time, everything passes on {guarded}"

@@ -178,6 +178,25 @@ impl Pinned {
     }
 }
 
+/// Interfaces that programs of other versions guard, by their pins under `root`. This version can replace or remove them, not read them.
+///
+/// # Errors
+/// Missing privileges, or what the kernel says of a pin.
+pub fn guarded_by_others(root: &Path) -> Result<Vec<String>, Error> {
+    super::probe::privileges()?;
+    let mut found = Vec::new();
+    for pins in Pins::new(root).others()? {
+        let links = links(&pins)?;
+        let live = links
+            .into_iter()
+            .filter(|link| link.load.is_some() && link.index != 0);
+        found.extend(live.map(|link| link.interface));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// What is attached, by the pins of one ABI.
 pub(super) fn links(pins: &Pins) -> Result<Vec<LinkView>, Error> {
     let programs = programs(pins)?;

@@ -68,6 +68,9 @@ fn head(view: &View, out: &mut String) {
     let deadline = view.deadline.map(|at| at.to_string()).unwrap_or_default();
     let said = match view.state {
         State::Detached => "DETACHED: nothing is filtered on this host".to_owned(),
+        State::Degraded if view.generation.is_none() => {
+            "DEGRADED: what is in force is not of this version".to_owned()
+        }
         State::Degraded => {
             format!("DEGRADED: not guarded as configured; generation {generation} is in force")
         }
