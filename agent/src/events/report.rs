@@ -1,6 +1,6 @@
 //! The way of an event through the daemon: decoded, merged, explained, given to every sink.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub struct ReportCounts {
 /// Reports denied packets under one policy after the other.
 pub struct Reporter {
     aggregator: Aggregator,
-    /// By generation.
-    knowledge: BTreeMap<u32, Rc<Knowledge>>,
+    /// By generation, the latest last; their numbers begin anew after a detach.
+    knowledge: VecDeque<(u32, Rc<Knowledge>)>,
     units: Units,
     sinks: Vec<Sink>,
     read: u64,
@@ -51,7 +51,7 @@ impl Reporter {
     pub fn new(window: Duration, ephemeral: RangeInclusive<u16>, sinks: Vec<Sink>) -> Self {
         Self {
             aggregator: Aggregator::new(window, DEFAULT_CAPACITY, ephemeral),
-            knowledge: BTreeMap::new(),
+            knowledge: VecDeque::new(),
             units: Units::at(&MOUNTS),
             sinks,
             read: 0,
@@ -73,9 +73,10 @@ impl Reporter {
         let gathered = self.aggregator.flush();
         self.send_all(gathered, now);
         self.aggregator = Aggregator::new(window, DEFAULT_CAPACITY, ephemeral);
-        self.knowledge.insert(generation, Rc::clone(knowledge));
-        while self.knowledge.len() > REMEMBERED {
-            self.knowledge.pop_first();
+        self.knowledge.retain(|(known, _)| *known != generation);
+        self.knowledge.push_back((generation, Rc::clone(knowledge)));
+        if self.knowledge.len() > REMEMBERED {
+            self.knowledge.pop_front();
         }
     }
 
@@ -133,8 +134,9 @@ impl Reporter {
 
     /// By the policy that decided; one that is forgotten, or was another process's, by the latest, which knows the host best.
     fn explain(&self, merged: &Merged) -> Explanation {
-        let known = self.knowledge.get_key_value(&merged.denial.generation);
-        match known.or_else(|| self.knowledge.last_key_value()) {
+        let decided = merged.denial.generation;
+        let known = self.knowledge.iter().find(|(known, _)| *known == decided);
+        match known.or_else(|| self.knowledge.back()) {
             Some((generation, knowledge)) => {
                 knowledge.explain(&knowledge.question(merged, *generation))
             }
