@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod daemon;
 pub mod journald;
+pub mod life;
 pub mod link;
 pub mod netns;
 pub mod notify;
@@ -13,3 +14,4 @@ pub mod packet;
 pub mod process;
 pub mod rows;
 pub mod service;
+pub mod veth;

@@ -29,17 +29,17 @@ const DRIVERS: &[(&str, Advice, &str)] = &[
         Advice::Xdp,
         "takes a program by exchanging a pointer",
     ),
+    // physical cards that don't (`ndo_bpf` of each in drivers/net/ethernet)
     (
         "ice",
-        Advice::Xdp,
-        "takes a program by restarting queues, the physical link stays up",
+        Advice::Tc,
+        "attaching XDP takes the interface down and up",
     ),
     (
         "nfp",
-        Advice::Xdp,
-        "takes a program by exchanging rings, the physical link stays up",
+        Advice::Tc,
+        "attaching XDP takes the carrier away while rings are exchanged",
     ),
-    // physical cards that reset
     ("i40e", Advice::Tc, "attaching XDP resets the card"),
     ("ixgbe", Advice::Tc, "attaching XDP takes the link down"),
     ("ixgbevf", Advice::Tc, "attaching XDP takes the link down"),

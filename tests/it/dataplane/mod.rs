@@ -8,12 +8,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use agent_common::tables::{
-    Cell, CellAction, Head, NO_RULE, OPEN_BANK, Plane, Switch, Timeouts, facts,
-};
-use portcullis::compile::tables::Tables;
-use portcullis::dataplane::object::BPF_OBJECT;
-use portcullis::dataplane::{BankSizes, DEFAULT_ROOT, Dataplane, Options};
+use portcullis::dataplane::{DEFAULT_ROOT, Dataplane, Options};
+use portcullis_tests::life as life_of;
+use portcullis_tests::life::policy;
 use portcullis_tests::link::cable;
 use portcullis_tests::netns::Namespace;
 
@@ -84,56 +81,14 @@ impl Pair {
     }
 }
 
-/// A policy that admits TCP to some ports from anybody, and lets everything out.
-fn policy(ports: &[u16]) -> Tables {
-    const DENIED: u16 = 0;
-    const ADMITTED: u16 = 1;
-    const OUT: u16 = 2;
-    let plane = |class: u16| vec![class; 65_536].into_boxed_slice();
-    let mut tcp = plane(DENIED);
-    for &port in ports {
-        tcp[usize::from(port)] = ADMITTED;
-    }
-    Tables {
-        head: Head {
-            peer_classes: 1,
-            facts_row: 3,
-            timeouts: Timeouts::for_hz(250),
-            ..Head::default()
-        },
-        planes: vec![
-            (Plane::IngressTcp, tcp),
-            (Plane::IngressOther, plane(OUT)),
-            (Plane::EgressTcp, plane(OUT)),
-            (Plane::EgressUdp, plane(OUT)),
-            (Plane::EgressOther, plane(OUT)),
-        ],
-        v4_root: vec![0; 65_536].into_boxed_slice(),
-        nodes: vec![[7; 256]],
-        v6_nodes: Vec::new(),
-        cells: vec![
-            Cell::new(CellAction::Deny, NO_RULE, 0),
-            Cell::new(CellAction::Allow, 0, 0),
-            Cell::new(CellAction::Allow, NO_RULE, Cell::DEFAULT),
-            Cell(facts::OWN),
-        ],
-        rules: vec!["allow/test".to_owned()],
-        unplaced: Vec::new(),
-        sizes: portcullis::compile::Sizes::default(),
-    }
-}
-
+#[track_caller]
 fn load(options: &Options) -> Dataplane {
-    let sizes = BankSizes::of(&policy(&[])).with_room();
-    Dataplane::load(BPF_OBJECT, sizes, options).unwrap_or_else(|error| panic!("{error}"))
+    life_of::load(options).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// A load with `ports` open, in force in bank 0.
+#[track_caller]
 fn enforcing(options: &Options, ports: &[u16]) -> Dataplane {
-    let mut plane = load(options);
-    plane.write(0, &policy(ports), 1).unwrap();
-    plane.switch_to(Switch::to(0, OPEN_BANK, 1)).unwrap();
-    plane
+    life_of::enforcing(options, ports).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 #[track_caller]

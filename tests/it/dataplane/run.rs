@@ -8,24 +8,14 @@ use agent_common::tables::{OPEN_BANK, Switch};
 use portcullis::dataplane;
 use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis::dataplane::testrun::Entry;
-use portcullis::dataplane::{DEFAULT_ROOT, Error, Options, clock, detach_all};
+use portcullis::dataplane::{DEFAULT_ROOT, Error, Mechanism, Options, clock, detach_all};
 use portcullis::host::schema::Hook as Wanted;
 use portcullis_tests::daemon::{binary, portcullis};
+use portcullis_tests::life::{live, syn};
 use portcullis_tests::netns::{HELPER_LIMIT, Namespace};
-use portcullis_tests::process;
+use portcullis_tests::{process, veth};
 
 use super::{CLOSED, OPEN, Pair, enforcing, load, nothing_left};
-
-/// A SYN to 10.79.0.1.
-fn syn(port: u16) -> Vec<u8> {
-    let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
-        .ipv4([10, 79, 0, 2], [10, 79, 0, 1], 64)
-        .tcp(40_000, port, 1, 64_240)
-        .syn();
-    let mut frame = Vec::new();
-    builder.write(&mut frame, &[]).unwrap();
-    frame
-}
 
 #[test]
 fn one_packet_through_each_ingress_program() {
@@ -43,6 +33,18 @@ fn one_packet_through_each_ingress_program() {
         let denied = counters.balance.reported + counters.balance.suppressed;
         assert_eq!((denied, counters.balance.lost), (2000, 0), "{counters:?}");
         detach_all(Path::new(DEFAULT_ROOT)).unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_life_on_a_pair_made_by_netlink() {
+    let host = Namespace::new("host").unwrap();
+    host.enter(|| {
+        veth::make("guarded0", "other0").unwrap();
+        assert!(veth::make("guarded0", "other0").is_err(), "made twice");
+        let hooks = [Wanted::Xdp, Wanted::Tc, Wanted::XdpGeneric];
+        assert_eq!(live("guarded0", &hooks).unwrap(), Mechanism::Tcx);
     })
     .unwrap();
 }

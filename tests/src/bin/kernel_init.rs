@@ -16,10 +16,15 @@ use aya::{EbpfLoader, VerifierLogLevel};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use portcullis::dataplane::Mechanism;
 use portcullis::dataplane::object::BPF_OBJECT;
+use portcullis::host::schema::Hook as Wanted;
 
 /// XDP programs for frames in several buffers are refused before this kernel (commit f45d5b6ce2e8).
 const MULTI_BUFFER_SINCE: (u32, u32) = (5, 18);
+
+/// TCX links came with this kernel (commit e420bed02507).
+const TCX_SINCE: (u32, u32) = (6, 6);
 
 /// As many lines of a verifier's log as show the fault and the way to it.
 const LOG_TAIL: usize = 40;
@@ -80,6 +85,33 @@ fn report() -> Result<()> {
             }
             Err(error) => refused(&error),
         }
+    }
+    drop(object);
+    lives(kernel_version(&release))
+}
+
+/// The agent's own way with the programs, on a pair of interfaces: by each hook, with the attachment that this kernel has.
+fn lives(kernel: Option<(u32, u32)>) -> Result<()> {
+    portcullis_tests::veth::make("guarded0", "other0")?;
+    let expected = if kernel.is_some_and(|version| version >= TCX_SINCE) {
+        Mechanism::Tcx
+    } else {
+        Mechanism::Clsact
+    };
+    println!("@@ program\ta life on veth\tall hooks");
+    let begin = Instant::now();
+    let hooks = [Wanted::Xdp, Wanted::Tc, Wanted::XdpGeneric];
+    match portcullis_tests::life::live("guarded0", &hooks) {
+        Ok(found) if found == expected => {
+            let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
+            println!("@@ loaded\t{}\t{milliseconds:.1}", found.name());
+        }
+        Ok(found) => println!(
+            "@@ refused\tegress is by {}, not by {}",
+            found.name(),
+            expected.name()
+        ),
+        Err(error) => println!("@@ refused\t{}", one_line(&format!("{error:#}"))),
     }
     Ok(())
 }
