@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod daemon;
+pub mod demo;
 pub mod journald;
 pub mod life;
 pub mod link;
