@@ -3,8 +3,18 @@
 #[cfg(test)]
 mod dataplane;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod flows;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod packets;
+#[cfg(test)]
+mod site;

@@ -19,31 +19,18 @@ pub const CONFIGURATION: &str = "/etc/portcullis/portcullis.toml";
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(10);
 
-/// Cargo's target directory, in which this program lies.
-///
-/// # Errors
-/// When it lies elsewhere.
-pub fn target() -> Result<PathBuf> {
-    let this = std::env::current_exe().context("where does this program lie?")?;
-    // TARGET/release/demo or TARGET/debug/deps/it-0123
-    this.ancestors()
-        .find(|path| path.join("CACHEDIR.TAG").exists())
-        .map(Path::to_path_buf)
-        .context("this program lies in no target directory of cargo")
-}
-
-/// The release binary of the agent.
+/// The agent's binary of the same profile as this program: beside it, where cargo puts both.
 ///
 /// # Errors
 /// When it was not built.
 pub fn binary() -> Result<PathBuf> {
-    let binary = target()?.join("release").join("portcullis");
-    ensure!(
-        binary.exists(),
-        "{} is missing: build it by `cargo xtask build`",
-        binary.display()
-    );
-    Ok(binary)
+    let this = std::env::current_exe().context("where does this program lie?")?;
+    // TARGET/release/demo, or TARGET/release/deps/it-0123
+    let beside = this.ancestors().skip(1).take(2);
+    let mut binaries = beside.map(|directory| directory.join("portcullis"));
+    binaries
+        .find(|binary| binary.exists())
+        .context("no portcullis beside this program: build it by `cargo xtask build` (with --debug for tests without --release)")
 }
 
 /// Runs `portcullis ARGUMENTS` to its end on a host.

@@ -13,6 +13,7 @@ pub mod netns;
 pub mod notify;
 pub mod packet;
 pub mod process;
+pub mod raw;
 pub mod rows;
 pub mod service;
 pub mod veth;
