@@ -126,6 +126,7 @@ pub const FLOWS: &[Flow] = &[
     flow("option that is off, metrics", (Admin, Server), V4, (Curl, 1948), Denied("option", row!("single-server/4"))),
     flow("option that is off, DPF", (Application, Server), V6, (Curl, 2129), Denied("option", row!("single-server/6"))),
     flow("cluster's port on one server", (Office, Server), V4, (SocatTcp, 4222), Denied("topology", row!("cluster/33"))),
+    flow("cluster's port on one server", (Office, Server), V6, (SocatTcp, 27_017), Denied("topology", row!("cluster/47"))),
     flow("undocumented port", (Office, Server), V6, (SocatTcp, 3306), Denied("none", "")),
 
     flow("failsafe", (Admin, Server), V4, (SocatTcp, 22), Passes("failsafe/ssh")),
@@ -140,7 +141,7 @@ pub const FLOWS: &[Flow] = &[
     flow("reply to a client of this host", (Server, Resolver), V4, (Curl, 3128), Passes("allow/package-mirror")),
     flow("reply to a client of this host", (Server, Resolver), V6, (Curl, 3128), Passes("allow/package-mirror")),
     flow("undocumented egress, mail", (Server, Stranger), V4, (SocatTcp, 25), Denied("none", "")),
-    flow("documented for a cluster only, web", (Server, Stranger), V6, (Curl, 443), Denied("topology", row!("cluster/2"))),
+    flow("undocumented egress, web", (Server, Stranger), V6, (Curl, 80), Denied("none", "")),
 ];
 
 #[cfg(test)]

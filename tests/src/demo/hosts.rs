@@ -73,7 +73,7 @@ impl Who {
 }
 
 /// What a service of the server says, by port. The closed ones listen, too: what is denied is denied by the agent, not for want of a listener.
-const SERVER_TCP: [(u16, &str); 16] = [
+const SERVER_TCP: [(u16, &str); 17] = [
     (22, "SSH-2.0-demonstration"),
     (443, "seal-ipp-checkin"),
     (444, "not in the table"),
@@ -83,6 +83,7 @@ const SERVER_TCP: [(u16, &str); 16] = [
     (1948, "seal-checkin metrics"),
     (2119, "seal-mainland-checkout"),
     (2129, "seal-convert-dpf"),
+    (3306, "not in the table"),
     (4222, "NATS"),
     (5601, "Kibana"),
     (8080, "seal-rest"),
@@ -148,7 +149,7 @@ impl Hosts {
                 }
                 Who::Stranger => {
                     others.dns(host, [10, 20, 9, 77].into())?;
-                    for port in [25, 443] {
+                    for port in [25, 80] {
                         others.tcp(host, port, "elsewhere")?;
                     }
                 }
