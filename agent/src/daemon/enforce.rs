@@ -4,7 +4,6 @@
 //! upgrade, a policy that outgrew its tables) the new load is filled and switched first, and then takes the place of the old one behind
 //! its links: no packet is judged by nothing.
 
-use std::path::Path;
 use std::time::Duration;
 
 use agent_common::flow::FlowTable;
@@ -13,13 +12,12 @@ use jiff::Timestamp;
 use log::Log;
 
 use super::files::{self, Directories};
+use super::guard::{Guard, is_attached};
 use super::notes::{NotedInterface, Notes};
 use super::ready::Ready;
 use super::totals::{BankRules, Clock, Totals};
 use crate::dataplane::object::BPF_OBJECT;
-use crate::dataplane::{
-    BankSizes, Dataplane, Error, Options, Pinned, detach_all, guarded_by_others,
-};
+use crate::dataplane::{BankSizes, Dataplane, Error, Options, Pinned, detach_all};
 use crate::diagnose::Findings;
 
 /// Why a policy did not come into force.
@@ -64,6 +62,8 @@ pub(super) struct Enforced {
     interfaces: Vec<NotedInterface>,
     /// What keeps the host from being guarded as configured.
     pub(super) problems: Vec<String>,
+    /// Everything was taken away, as it was looked at last.
+    pub(super) detached: bool,
     /// What went away since it was attached.
     lost: Vec<String>,
     /// Why the configuration on disk is not the one in force.
@@ -73,13 +73,6 @@ pub(super) struct Enforced {
     /// The hash of a policy that was not confirmed in time.
     pub(super) reverted: Option<String>,
     logger: Option<aya_log::EbpfLogger<&'static dyn Log>>,
-}
-
-/// Whether programs of ours, of this version or another, are attached somewhere.
-pub(super) fn is_attached(root: &Path, pinned: Option<&Pinned>) -> Result<bool, Error> {
-    let mut links = pinned.iter().flat_map(|pinned| pinned.links());
-    let here = links.any(|link| link.load.is_some() && link.index != 0);
-    Ok(here || !guarded_by_others(root)?.is_empty())
 }
 
 impl Enforced {
@@ -156,6 +149,7 @@ impl Enforced {
             since: Timestamp::now(),
             interfaces: guard.interfaces,
             problems: guard.problems,
+            detached: false,
             lost: Vec::new(),
             outer_problems: Vec::new(),
             totals,
@@ -243,6 +237,12 @@ impl Enforced {
         self.pending = None;
         self.reverted = Some(self.ready.hash.clone());
         Ok(true)
+    }
+
+    /// Looks whether everything of ours is gone, as `portcullis detach` leaves it.
+    pub(super) fn look_for_detached(&mut self, directories: &Directories) -> bool {
+        self.detached = matches!(Pinned::open(&directories.pins), Ok(None));
+        self.detached
     }
 
     /// Looks whether what was attached still is. The news, where there is any.
@@ -422,91 +422,4 @@ fn deadline(dataplane: &Dataplane, after: Duration) -> Result<Pending, Error> {
         tick,
         until: clock.time_until(tick),
     })
-}
-
-/// What became of the listed interfaces.
-struct Guard {
-    interfaces: Vec<NotedInterface>,
-    problems: Vec<String>,
-    /// Interfaces that are there.
-    attempts: usize,
-    /// The first refusal for want of a permission.
-    refused: Option<Error>,
-}
-
-impl Guard {
-    /// Attaches to each listed interface, and detaches from those that are listed no more.
-    fn all(dataplane: &mut Dataplane, ready: &Ready) -> Self {
-        let hook = ready.config.hook;
-        let wanted = ready.interfaces();
-        let mut found = Self {
-            interfaces: Vec::new(),
-            problems: Vec::new(),
-            attempts: wanted.len(),
-            refused: None,
-        };
-        for name in &wanted {
-            let (guarded, why) = match dataplane.attach(name, hook) {
-                Ok(attached) => {
-                    let hook = attached.ingress.hook.name();
-                    (true, format!("{hook}: {}", attached.why))
-                }
-                Err(error) => {
-                    let why = error.to_string();
-                    found.problems.push(why.clone());
-                    if error.is_permission() {
-                        found.refused.get_or_insert(error);
-                    }
-                    (false, why)
-                }
-            };
-            found.note(name, hook.name(), why, guarded);
-        }
-        for name in ready.missing() {
-            let why = format!(
-                "{name}: no such interface; it will be guarded after `reload` once it is there"
-            );
-            found.problems.push(why.clone());
-            found.note(&name, hook.name(), why, false);
-        }
-        found.leave(dataplane, &wanted);
-        found
-    }
-
-    fn note(&mut self, name: &str, wanted: &str, why: String, guarded: bool) {
-        self.interfaces.push(NotedInterface {
-            name: name.to_owned(),
-            wanted: wanted.to_owned(),
-            why,
-            guarded,
-        });
-    }
-
-    fn leave(&mut self, dataplane: &mut Dataplane, wanted: &[String]) {
-        let attached = match dataplane.attached() {
-            Ok(attached) => attached,
-            Err(error) => {
-                self.problems.push(error.to_string());
-                return;
-            }
-        };
-        let mut others: Vec<String> = attached
-            .into_iter()
-            .map(|link| link.interface)
-            .filter(|name| !wanted.contains(name))
-            .collect();
-        others.dedup();
-        for name in others {
-            match dataplane.detach(&name) {
-                Ok(true) => log::info!("{name}: not listed any more, and not guarded any more"),
-                Ok(false) => {}
-                Err(error) => self.problems.push(error.to_string()),
-            }
-        }
-    }
-
-    /// There are interfaces to guard, and none is.
-    fn failed_altogether(&self) -> bool {
-        self.attempts > 0 && self.interfaces.iter().all(|it| !it.guarded)
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::notes::NotedProduct;
@@ -130,6 +131,24 @@ impl Ready {
         found
             .filter(|it| it.link_type != LOOPBACK && listed(&it.name) && !through_members(&it.name))
             .map(|it| it.name.clone())
+            .collect()
+    }
+
+    /// Audits that were meant to end before this time.
+    pub(super) fn overdue(&self, now: Timestamp) -> Vec<String> {
+        let default = &self.config.default.audit_until;
+        let default = default
+            .as_ref()
+            .map(|until| ("the audit by [default]".to_owned(), until.get_ref().at));
+        let products = self.products.iter().filter_map(|product| {
+            let what = format!("the audit of {}", product.name);
+            product.audit_until.map(|until| (what, until))
+        });
+        default
+            .into_iter()
+            .chain(products)
+            .filter(|(_, until)| *until <= now)
+            .map(|(what, until)| format!("{what} was to end at {until}"))
             .collect()
     }
 

@@ -11,6 +11,7 @@ mod sockets;
 mod ssh;
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use anyhow::Context as _;
 
 pub use names::{Answers, Lookup};
 
-use super::{Facts, PortRange};
+use super::{Facts, Interface, PortRange};
 
 /// How long names may take where somebody waits for them.
 pub const NAMES_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,13 +53,7 @@ pub fn collect(wanted: &Wanted) -> anyhow::Result<Collected> {
     let mut notes = Vec::new();
     // Names take longest: they are asked first, and waited for last.
     let lookup = Lookup::start(&wanted.names);
-    let mut interfaces = links::interfaces().context("asking the kernel for its interfaces")?;
-    for interface in &mut interfaces {
-        let name = &interface.name;
-        interface.forwards_v4 = flag(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"));
-        interface.forwards_v6 = flag(&format!("/proc/sys/net/ipv6/conf/{name}/forwarding"));
-        interface.has_lease |= leases::known(interface);
-    }
+    let interfaces = interfaces()?;
     let resolvers = resolvers::in_force(&mut notes);
     let ephemeral = ephemeral(&mut notes);
     let reserved = text("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
@@ -91,6 +86,26 @@ pub fn collect(wanted: &Wanted) -> anyhow::Result<Collected> {
         },
         notes,
     })
+}
+
+/// The facts that change by themselves while a host runs, and are cheap to look at: interfaces and resolvers.
+///
+/// # Errors
+///
+/// As [`collect`].
+pub fn changing() -> anyhow::Result<(Vec<Interface>, Vec<IpAddr>)> {
+    Ok((interfaces()?, resolvers::in_force(&mut Vec::new())))
+}
+
+fn interfaces() -> anyhow::Result<Vec<Interface>> {
+    let mut interfaces = links::interfaces().context("asking the kernel for its interfaces")?;
+    for interface in &mut interfaces {
+        let name = &interface.name;
+        interface.forwards_v4 = flag(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"));
+        interface.forwards_v6 = flag(&format!("/proc/sys/net/ipv6/conf/{name}/forwarding"));
+        interface.has_lease |= leases::known(interface);
+    }
+    Ok(interfaces)
 }
 
 /// A small file's text without the line's end.

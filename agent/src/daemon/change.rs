@@ -1,0 +1,387 @@
+//! What changes what is in force: a reload, the time, names, the host itself.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+
+use super::enforce::{Enforced, Refusal};
+use super::names::Known;
+use super::notes::Notes;
+use super::ready::Ready;
+use super::trouble::Trouble;
+use super::{Daemon, files};
+use crate::dataplane::Pinned;
+use crate::facts::collect::{self, Answers, Wanted};
+use crate::facts::{Facts, Interface};
+use crate::inputs::{self, Said};
+
+/// How long a change that failed is left alone, unless something else changes.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// How often an audit that is overdue is told.
+const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why the same configuration means something else now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// An `allow` has ended.
+    Expiry,
+    /// A name has other addresses.
+    Names,
+    /// The host has other interfaces, addresses or resolvers.
+    Host,
+}
+
+impl Change {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Expiry => "an allow has ended",
+            Self::Names => "names resolve anew",
+            Self::Host => "interfaces, addresses or resolvers of this host changed",
+        }
+    }
+}
+
+/// What is looked at to see whether the host changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Host {
+    interfaces: Vec<Interface>,
+    resolvers: Vec<IpAddr>,
+}
+
+impl Host {
+    /// Without what no policy hangs on.
+    fn new(mut interfaces: Vec<Interface>, resolvers: Vec<IpAddr>) -> Self {
+        for interface in &mut interfaces {
+            (interface.up, interface.mtu) = (true, 0);
+        }
+        Self {
+            interfaces,
+            resolvers,
+        }
+    }
+}
+
+impl Daemon {
+    /// Whether the host is another one than the policy in force was made for.
+    pub(super) fn look_at_the_host(&mut self) {
+        let Some(enforced) = &mut self.enforced else {
+            return;
+        };
+        // What was detached on purpose stays so until somebody asks for it by a reload.
+        if enforced.look_for_detached(&self.directories) {
+            self.change = None;
+            self.look_for_lost();
+            return;
+        }
+        match collect::changing() {
+            Ok((interfaces, resolvers)) => {
+                let host = Host::new(interfaces, resolvers);
+                if host != self.host {
+                    self.host = host;
+                    self.change = Some(Change::Host);
+                    self.not_before = None;
+                }
+            }
+            Err(error) => log::warn!("{error:#}"),
+        }
+        // What the change explains is no loss.
+        if self.change.is_none() {
+            self.look_for_lost();
+        }
+        self.remind();
+    }
+
+    /// Audits that have outlasted their time, once a day.
+    fn remind(&mut self) {
+        let Some(enforced) = &self.enforced else {
+            return;
+        };
+        if self.reminded.is_some_and(|last| last.elapsed() < REMIND) {
+            return;
+        }
+        let overdue = enforced.ready.overdue(Timestamp::now());
+        if !overdue.is_empty() {
+            self.reminded = Some(Instant::now());
+        }
+        for what in overdue {
+            log::error!(
+                "{what}: what it would deny still passes; say `stage = \"enforce\"`, or a later day"
+            );
+        }
+    }
+
+    /// An interface that was deleted, a `portcullis detach`: told, not repaired, because somebody meant it.
+    fn look_for_lost(&mut self) {
+        let Some(enforced) = &mut self.enforced else {
+            return;
+        };
+        let Some(lost) = enforced.look_for_lost() else {
+            return;
+        };
+        for lost in lost {
+            log::error!("{lost}");
+        }
+        enforced.write_notes(&self.directories);
+        self.say();
+    }
+
+    /// What time alone changes.
+    pub(super) fn look_at_the_clock(&mut self) {
+        let Some(enforced) = &mut self.enforced else {
+            return;
+        };
+        match enforced.fell_back() {
+            Ok(false) => {}
+            Ok(true) => {
+                log::error!(
+                    "generation {} was not confirmed in time: the programs have fallen back to generation 0, and everything passes",
+                    enforced.generation
+                );
+                enforced.write_notes(&self.directories);
+                self.say();
+                return;
+            }
+            Err(error) => log::error!("{error}"),
+        }
+        if enforced.pending.is_some()
+            || enforced.reverted.is_some()
+            || self.not_before.is_some_and(|then| then > Instant::now())
+        {
+            return;
+        }
+        let next = enforced.ready.resolved.next_change();
+        let due = next.is_some_and(|at| at <= Timestamp::now());
+        let change = self.change.or(due.then_some(Change::Expiry));
+        if let Some(change) = change
+            && !enforced.look_for_detached(&self.directories)
+        {
+            self.change = None;
+            self.resolve_again(change);
+        }
+    }
+
+    /// The same configuration on a host, or at a time, that is another now.
+    fn resolve_again(&mut self, change: Change) {
+        let what = change.text();
+        match self.resolved_again(change) {
+            Ok(()) => {
+                self.not_before = None;
+                self.say_switched(what);
+            }
+            Err(trouble) => {
+                log::error!("{what}, but the policy in force stays:");
+                trouble.log();
+                self.not_before = Some(Instant::now() + PAUSE);
+                let problem = format!("{what}: {}", trouble.summary());
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
+                self.note_problems();
+                self.say();
+            }
+        }
+    }
+
+    fn resolved_again(&mut self, change: Change) -> Result<(), Trouble> {
+        let (Some(said), Some(enforced)) = (self.said.clone(), &self.enforced) else {
+            return Ok(());
+        };
+        let facts = if change == Change::Host {
+            self.facts().map_err(Trouble::Unreadable)?
+        } else {
+            Facts {
+                time: Timestamp::now(),
+                names: self.known.names(),
+                ..enforced.ready.facts.clone()
+            }
+        };
+        let ready = Ready::prepare(said, facts)?;
+        self.switch(ready, change == Change::Host)
+    }
+
+    pub(super) fn reload(&mut self) {
+        if let Some(pending) = self.enforced.as_ref().and_then(|it| it.pending) {
+            let left = pending.until.duration_since(Timestamp::now()).as_secs();
+            log::error!(
+                "reload refused: an unconfirmed policy is in force for another {} s",
+                left.max(0)
+            );
+            return;
+        }
+        let done = match inputs::read(&self.args) {
+            Ok(said) => self.put_in_force(said, None),
+            Err(error) => Err(Trouble::Unreadable(error)),
+        };
+        match done {
+            Ok(()) => self.say_switched("reloaded"),
+            Err(trouble) => {
+                log::error!("reload refused, what was in force stays:");
+                trouble.log();
+                self.problems = vec![format!("reload refused: {}", trouble.summary())];
+                self.note_problems();
+            }
+        }
+        self.say();
+    }
+
+    /// From texts to enforcement.
+    pub(super) fn put_in_force(
+        &mut self,
+        said: Said,
+        confirm: Option<Duration>,
+    ) -> Result<(), Trouble> {
+        let names = said.names();
+        let facts = self.facts().map_err(Trouble::Unreadable)?;
+        let host = Host::new(facts.interfaces.clone(), facts.resolvers.clone());
+        let ready = Ready::prepare(said.clone(), facts)?;
+        if let Some(enforced) = &self.enforced
+            && enforced.reverted.as_ref() == Some(&ready.hash)
+        {
+            return Err(Trouble::Unreadable(anyhow::anyhow!(
+                "this policy was not confirmed in time; change it, or start anew to enforce it"
+            )));
+        }
+        super::log::findings(&ready.findings);
+        let fits = self.enforced.as_ref().is_some_and(|it| it.takes(&ready));
+        if fits {
+            self.switch(ready, true)?;
+        } else {
+            let enforced = Enforced::bring_up(ready, &self.directories, confirm)?;
+            let ring = enforced.dataplane.events().map_err(Refusal::from)?;
+            self.enforced = Some(enforced);
+            self.explain();
+            self.reporter.listen(ring.into());
+        }
+        self.problems.clear();
+        if let Some(enforced) = &mut self.enforced
+            && !enforced.outer_problems.is_empty()
+        {
+            enforced.outer_problems.clear();
+            enforced.write_notes(&self.directories);
+        }
+        self.said = Some(said);
+        self.host = host;
+        self.change = None;
+        self.not_before = None;
+        self.asking.need(names);
+        Ok(())
+    }
+
+    /// The next policy, through larger tables where it needs them.
+    fn switch(&mut self, ready: Box<Ready>, attach: bool) -> Result<(), Trouble> {
+        let Some(enforced) = &mut self.enforced else {
+            return Ok(());
+        };
+        if enforced.takes(&ready) {
+            enforced.switch(ready, &self.directories, attach)?;
+        } else {
+            let mut larger = Enforced::bring_up(ready, &self.directories, None)?;
+            if !enforced.outer_problems.is_empty() {
+                larger.outer_problems = std::mem::take(&mut enforced.outer_problems);
+                larger.write_notes(&self.directories);
+            }
+            let ring = larger.dataplane.events().map_err(Refusal::from)?;
+            self.enforced = Some(larger);
+            self.reporter.listen(ring.into());
+        }
+        self.explain();
+        Ok(())
+    }
+
+    fn explain(&mut self) {
+        if let Some(enforced) = &self.enforced {
+            let ready = &enforced.ready;
+            self.reporter.explain_by(
+                enforced.generation,
+                &ready.knowledge,
+                ready.config.events.window,
+                ready.facts.ephemeral.range(),
+            );
+        }
+    }
+
+    /// This host now, with what is known of names.
+    fn facts(&self) -> Result<Facts> {
+        let collected = collect::collect(&Wanted::default())?;
+        for note in &collected.notes {
+            log::warn!("{note}");
+        }
+        let mut facts = collected.facts;
+        facts.names = self.known.names();
+        Ok(facts)
+    }
+
+    pub(super) fn known_names(&self) -> Known {
+        match files::read_json(&self.directories.names()) {
+            Ok(known) => known.unwrap_or_default(),
+            Err(error) => {
+                log::warn!("addresses of names are asked for anew: {error:#}");
+                Known::default()
+            }
+        }
+    }
+
+    pub(super) fn take_names(&mut self, answers: &Answers) {
+        self.asking.done(answers);
+        for (name, why) in &answers.failed {
+            // Once, not at every attempt.
+            if self.unanswered.get(name) != Some(why) {
+                log::warn!("{name}: {why}");
+            }
+        }
+        self.unanswered.clone_from(&answers.failed);
+        if self.known.learn(answers) {
+            self.change = self.change.or(Some(Change::Names));
+        }
+        if !answers.resolved.is_empty()
+            && let Err(error) = files::replace_json(&self.directories.names(), 0o600, &self.known)
+        {
+            log::error!("{error:#}");
+        }
+    }
+
+    /// The policy of an earlier process stays; this one tells what it denies.
+    pub(super) fn keep(&mut self, before: Option<&Pinned>, trouble: &Trouble) -> Result<()> {
+        log::error!("what is in force stays, because the configuration can't be enforced:");
+        trouble.log();
+        self.problems = vec![format!(
+            "an earlier policy is in force: {}",
+            trouble.summary()
+        )];
+        self.note_problems();
+        match before {
+            Some(before) => {
+                let ring = before.events().context("cannot read the event ring")?;
+                self.reporter.listen(ring.into());
+            }
+            None => log::error!(
+                "another version put it in force, whose events this one can't read: nobody reads what is denied"
+            ),
+        }
+        Ok(())
+    }
+
+    /// The notes that `status` reads say what is wrong.
+    fn note_problems(&mut self) {
+        if let Some(enforced) = &mut self.enforced {
+            enforced.outer_problems.clone_from(&self.problems);
+            enforced.write_notes(&self.directories);
+            return;
+        }
+        // Notes of an earlier process stay, with what is wrong now.
+        let path = self.directories.notes();
+        let amended = files::read_json::<Notes>(&path).and_then(|notes| match notes {
+            Some(mut notes) => {
+                notes.problems.clone_from(&self.problems);
+                files::replace_json(&path, 0o644, &notes)
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = amended {
+            log::error!("{error:#}");
+        }
+    }
+}

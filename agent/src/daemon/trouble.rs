@@ -1,0 +1,91 @@
+//! Why a policy could not be put in force: for the exit code of a start, for the log and the status of a reload.
+
+use super::enforce::Refusal;
+use crate::commands::{Outcome, Status};
+use crate::diagnose::{Findings, Severity};
+
+/// Why a policy could not be put in force.
+pub(super) enum Trouble {
+    /// A file can't be read, or this host can't be looked at.
+    Unreadable(anyhow::Error),
+    /// Findings, or what the kernel says.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Findings> for Trouble {
+    fn from(findings: Findings) -> Self {
+        Self::Refused(findings.into())
+    }
+}
+
+impl Trouble {
+    /// Whether what was in force before still is, so that the daemon can go on with it.
+    pub(super) fn is_survivable(&self) -> bool {
+        !matches!(self, Self::Refused(Refusal::NotFirst))
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unreadable(error) => {
+                let message = format!("{error:#}; nothing is attached");
+                Outcome::refused(Status::Findings, &message)
+            }
+            Self::Refused(refusal) => refused(refusal),
+        }
+    }
+
+    /// In a line.
+    pub(super) fn summary(&self) -> String {
+        match self {
+            Self::Unreadable(error) => format!("{error:#}"),
+            Self::Refused(Refusal::Findings(findings)) => {
+                let errors = findings.count(Severity::Error);
+                let first = findings
+                    .iter()
+                    .find(|finding| finding.severity == Severity::Error);
+                let first = first.map_or(String::new(), |finding| {
+                    let place = match (finding.file(), finding.line()) {
+                        (Some(file), Some(line)) => format!("{file}:{line}: "),
+                        _ => String::new(),
+                    };
+                    format!(", first {place}{}", finding.message)
+                });
+                let s = if errors == 1 { "" } else { "s" };
+                format!("the configuration has {errors} error{s}{first}")
+            }
+            Self::Refused(refusal) => refusal.to_string(),
+        }
+    }
+
+    pub(super) fn log(&self) {
+        match self {
+            Self::Refused(Refusal::Findings(findings)) => {
+                super::log::findings(findings);
+            }
+            other => log::error!("{}", other.summary()),
+        }
+    }
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Outcome {
+    match refusal {
+        Refusal::Findings(findings) => {
+            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            Outcome {
+                stdout: String::new(),
+                stderr: format!("{}\nnothing is attached\n", findings.render(colour)),
+                status: Status::Findings,
+            }
+        }
+        Refusal::Dataplane(error) if error.is_permission() => {
+            Outcome::refused(Status::NoPermission, &error.to_string())
+        }
+        other => Outcome::refused(Status::Failed, &other.to_string()),
+    }
+}
