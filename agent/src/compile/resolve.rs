@@ -9,12 +9,14 @@ mod own;
 mod peers;
 mod product;
 mod stage;
+mod words;
 
 use agent_common::event::Direction;
 
 pub use self::needs::{Need, Needs, needs};
 use self::peers::PeerBook;
-use self::product::{Draft, Place, Selected, Wildcard};
+use self::product::{Draft, Place, Selected};
+use self::words::Wildcard;
 use crate::diagnose::Findings;
 use crate::facts::Facts;
 use crate::host::HostConfig;
@@ -217,7 +219,7 @@ pub fn names_needed<'a>(
     catalogue: &'a Catalogue,
 ) -> std::collections::BTreeSet<&'a str> {
     let mut names = config.host_names();
-    names.extend(product::group_names(config, catalogue));
+    names.extend(words::group_names(config, catalogue));
     names
 }
 

@@ -1,6 +1,7 @@
 //! Compiled tables against a naive reading of the rules, and the decision over them.
 
 mod build;
+mod changes;
 mod flows;
 mod malformed;
 mod messages;

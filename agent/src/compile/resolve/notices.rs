@@ -3,7 +3,8 @@
 
 use super::Resolved;
 use super::peers::PeerBook;
-use super::product::{Selected, Wildcard};
+use super::product::Selected;
+use super::words::Wildcard;
 use crate::diagnose::{Finding, Findings};
 use crate::host::{HostConfig, Span};
 

@@ -1,8 +1,7 @@
 //! Where each flow of a product's document stands on this host.
 //!
-//! A flow concerns a host that plays one of its roles; what the document states at one end
-//! holds at both. Topologies, options and versions alone decide whether it is opened, the
-//! operator's peers decide to whom.
+//! A flow concerns a host that plays one of its roles; what is stated at one end holds at both.
+//! Topologies, options and versions alone decide whether it opens, the operator's peers to whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,8 +9,9 @@ use std::net::IpAddr;
 use agent_common::event::Direction;
 
 use super::peers::{PeerBook, distinct, is_nobody, union};
-use crate::host::{HostConfig, Product, Span};
-use crate::policy::schema::{self, Group, GroupKind, PrintedDirection, Scope};
+use super::words::{Wildcard, bound_by_host, need_of, quoted};
+use crate::host::Product;
+use crate::policy::schema::{self, GroupKind, PrintedDirection, Scope};
 use crate::policy::values::{Condition, PortRange, Transport, Version};
 use crate::policy::{Flow, FlowPart, OptionValue, OptionValues, Policy, Row, Truth};
 use crate::rule::{Peers, Service};
@@ -497,60 +497,4 @@ impl<'a> Selected<'a> {
         }
         named
     }
-}
-
-/// A document's wildcard that lets anyone in.
-pub(super) struct Wildcard {
-    pub(super) row: String,
-    pub(super) names: Vec<String>,
-    pub(super) ports: Vec<String>,
-    pub(super) span: Span,
-}
-
-/// The line of the product's table that makes a condition hold.
-fn need_of(condition: &Condition) -> String {
-    match condition {
-        Condition::On(option) => format!("options.{option} = true"),
-        Condition::Off(option) => format!("options.{option} = false"),
-        Condition::Is(option, choice) => format!("options.{option} = \"{choice}\""),
-    }
-}
-
-/// Whether the document leaves a group's hosts to the operator.
-fn bound_by_host(group: &Group) -> bool {
-    group.addresses.is_empty() && group.names.is_empty()
-}
-
-fn quoted(words: &[&str], between: &str) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    words.join(between)
-}
-
-/// The names of groups that a configuration needs resolved: those of documents whose rows make
-/// rules here, as far as they are no wildcards.
-pub(super) fn group_names<'a>(
-    config: &'a HostConfig,
-    policies: &'a crate::policy::Catalogue,
-) -> BTreeSet<&'a str> {
-    let mut names = BTreeSet::new();
-    for product in &config.products {
-        let Some(policy) = policies.get(product.policy.get_ref()) else {
-            continue;
-        };
-        let flows = policy.rows.iter().flat_map(|row| &row.flows);
-        let asked = flows
-            .filter(|flow| flow.from.iter().any(|role| product.plays(role.get_ref())))
-            .filter_map(|flow| flow.to_group.as_ref())
-            .filter(|group| !product.groups.contains(group.get_ref()));
-        for group in asked {
-            let group = policy.groups.get(group.get_ref());
-            let known = group.iter().flat_map(|group| &group.names);
-            names.extend(
-                known
-                    .map(|name| name.get_ref().as_str())
-                    .filter(|name| !name.contains('*')),
-            );
-        }
-    }
-    names
 }
