@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// What became of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Verified instructions (`-` where the kernel does not say) and milliseconds.
+    /// Verified instructions (`-` where the kernel does not say; how it was attached, for a life) and milliseconds.
     Loaded {
         instructions: String,
         milliseconds: String,
@@ -171,7 +171,11 @@ fn cell(outcome: &Outcome) -> String {
             instructions,
             milliseconds,
         } => {
-            format!("{instructions} instructions, {milliseconds} ms")
+            match instructions.parse::<u64>() {
+                Ok(walked) => format!("{walked} instructions, {milliseconds} ms"),
+                // `-` where the kernel does not say; a word where something else was tried
+                Err(_) => format!("{instructions}, {milliseconds} ms"),
+            }
         }
         Outcome::Skipped(why) => format!("not tried: {why}"),
         Outcome::Refused { .. } => "REFUSED".to_owned(),
