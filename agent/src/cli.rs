@@ -163,6 +163,15 @@ pub struct PlanArgs {
     /// Facts of another host, as `portcullis facts` wrote them there; else this host is looked at
     #[arg(long, value_name = "FILE")]
     pub facts: Option<PathBuf>,
+    /// Compare with the sockets that listen
+    #[arg(long)]
+    pub listening: bool,
+    /// Only what ends within this time: 30d, 12h
+    #[arg(long, value_name = "TIME", value_parser = crate::host::units::duration, conflicts_with_all = ["listening", "against_running"])]
+    pub expiring: Option<std::time::Duration>,
+    /// Only what differs from the plan in force; exit code 1 where anything does
+    #[arg(long, conflicts_with = "listening")]
+    pub against_running: bool,
     /// How to print
     #[command(flatten)]
     pub format: TextOrJson,

@@ -1,6 +1,9 @@
 //! What a configuration means on a host, shown: as JSON that other programs rely on, and as text
 //! for somebody who has not seen the tool before.
 
+pub mod expiring;
+pub mod listening;
+pub mod running;
 mod text;
 
 use agent_common::event::Direction;

@@ -179,3 +179,127 @@ fn text_says_what_silence_about_egress_means() {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
     }
 }
+
+fn listener(transport: &str, address: &str, port: u16) -> crate::facts::Listener {
+    crate::facts::Listener {
+        transport: transport.to_owned(),
+        address: address.parse().unwrap(),
+        port,
+        program: Some("server".to_owned()),
+    }
+}
+
+#[test]
+fn what_listens_is_held_against_the_plan() {
+    let mut config = config();
+    config.products[0].options = crate::diagnose::Keyed::default();
+    let mut facts = sample::facts();
+    let catalogue = sample::catalogue();
+    let resolved = resolve(&config, &catalogue, &facts);
+    facts.listeners = Some(vec![
+        listener("tcp", "0.0.0.0", 443),
+        listener("tcp", "::", 22),
+        listener("tcp", "10.0.0.11", 3306),
+        listener("udp", "0.0.0.0", 443),
+        listener("tcp", "127.0.0.1", 8300),
+    ]);
+    let findings = crate::diagnose::Findings::new();
+    let plan = Plan {
+        config: &config,
+        catalogue: &catalogue,
+        facts: &facts,
+        resolved: &resolved,
+        findings: &findings,
+        sizes: None,
+    };
+    let listening = super::listening::listening(&plan).unwrap();
+    let text = listening.text();
+    for line in [
+        "  tcp 0.0.0.0:443            server           reached by 10.0.0.12/32 (seal-output-engine/cluster/2); \
+         10.0.0.0/16, 2001:db8:10::/48 (seal-output-engine/cluster/2)",
+        "  tcp [::]:22                server           reached by anyone (failsafe/ssh)",
+        "  tcp 10.0.0.11:3306         server           reached by nobody: no rule names the port",
+        // another transport is another service
+        "  udp 0.0.0.0:443            server           reached by nobody: no rule names the port",
+        "  tcp 515                  seal-output-engine/cluster/3",
+    ] {
+        assert!(
+            text.contains(&format!("{line}\n")),
+            "{line:?} is not in\n{text}"
+        );
+    }
+    assert!(!text.contains("127.0.0.1"), "{text}");
+    // a socket that only this host reaches serves the port all the same
+    let json = listening.json();
+    let unheard = json["unheard"].as_array().unwrap();
+    assert!(
+        unheard
+            .iter()
+            .all(|it| it["ports"][0] != "8300" && it["ports"][0] != "443")
+    );
+    assert_eq!(
+        json["heard"][0].to_string(),
+        r#"{"transport":"tcp","address":"0.0.0.0","port":443,"program":"server","rules":["seal-output-engine/cluster/2#1","seal-output-engine/cluster/2#2"]}"#
+    );
+    let facts = sample::facts();
+    let plan = Plan {
+        facts: &facts,
+        ..plan
+    };
+    assert!(super::listening::listening(&plan).is_none());
+}
+
+#[test]
+fn what_ends_soon() {
+    let text = include_str!("../../tests/data/host-seal-node.toml");
+    let input = crate::host::Input::single("portcullis.toml", text);
+    let config = crate::host::load(&input).0.unwrap();
+    // the facts are of 2026-11-21; the audit goes to 2026-12-24, the allow to 2027-01-31
+    for (days, now, expected) in [
+        (30, "2026-11-21T12:00:00Z", vec![]),
+        (34, "2026-11-21T12:00:00Z", vec!["audit/seal-output-engine"]),
+        (
+            80,
+            "2026-11-21T12:00:00Z",
+            vec!["audit/seal-output-engine", "allow/node-exporter"],
+        ),
+        (
+            1,
+            "2027-02-01T00:00:00Z",
+            vec!["audit/seal-output-engine", "allow/node-exporter"],
+        ),
+    ] {
+        let now: jiff::Timestamp = now.parse().unwrap();
+        let horizon = now + jiff::SignedDuration::from_hours(days * 24);
+        with_plan(&config, |plan, _| {
+            let list = super::expiring::expiring(plan, horizon);
+            let ids: Vec<&str> = list.iter().map(|it| it.id.as_str()).collect();
+            assert_eq!(ids, expected, "{days} days from {now}");
+            let text = super::expiring::text(&list, now);
+            assert_eq!(text.contains("ended"), now > plan.facts.time, "{text}");
+        });
+    }
+}
+
+#[test]
+fn a_plan_differs_by_what_it_enforces() {
+    let (old, new) = (config(), {
+        let mut new = config();
+        new.default.egress = Some(sample::nowhere(crate::rule::DefaultAction::Deny));
+        new.failsafes[0].peers = sample::peers(&["10.0.200.0/24"]);
+        new
+    });
+    let json = |config: &HostConfig| with_plan(config, |plan, _| plan.json());
+    assert_eq!(
+        super::running::differences(&json(&old), &json(&old)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        super::running::differences(&json(&new), &json(&old)),
+        [
+            "ingress: - allow tcp 22 any  failsafe/ssh",
+            "ingress: + allow tcp 22 10.0.200.0/24  failsafe/ssh",
+            "egress: default is open, and deny is planned",
+        ]
+    );
+}

@@ -2,6 +2,7 @@
 //! selected.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -99,20 +100,20 @@ fn selection(policy: &Policy, dice: &[u8]) -> Product {
     product
 }
 
-fn everything() -> Catalogue {
-    catalogue_of(&[include_str!("hard.toml")])
-}
+/// Every shipped product and the hard one, read once.
+static EVERYTHING: LazyLock<Catalogue> =
+    LazyLock::new(|| catalogue_of(&[include_str!("hard.toml")]));
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn each_flow_stands_in_exactly_one_place(dice in prop::collection::vec(any::<u8>(), 200..300)) {
-        let catalogue = everything();
+        let catalogue = &*EVERYTHING;
         for (_, policy) in catalogue.iter() {
             let mut config = super::config();
             config.products.push(selection(policy, &dice));
-            let resolved = resolve(&config, &catalogue, &facts());
+            let resolved = resolve(&config, catalogue, &facts());
             for (flow, places) in places(policy, &resolved) {
                 prop_assert_eq!(places.len(), 1, "{} stands in {:?}", flow, places);
             }
@@ -134,7 +135,7 @@ proptest! {
 
 #[test]
 fn the_dice_reach_every_place() {
-    let catalogue = everything();
+    let catalogue = &*EVERYTHING;
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..60u8 {
         let dice: Vec<u8> = (0..251u32)
@@ -143,7 +144,7 @@ fn the_dice_reach_every_place() {
         for (_, policy) in catalogue.iter() {
             let mut config = super::config();
             config.products.push(selection(policy, &dice));
-            let resolved = resolve(&config, &catalogue, &facts());
+            let resolved = resolve(&config, catalogue, &facts());
             seen.extend(places(policy, &resolved).into_values().flatten());
         }
     }
