@@ -17,7 +17,7 @@ pub mod tables;
 mod tests;
 mod trie;
 
-use agent_common::tables::{Cell, CellAction, Head, NO_RULE, Timeouts};
+use agent_common::tables::{Cell, CellAction, Head, NO_RULE, Timeouts, facts};
 
 pub use budget::{CLASS_LIMIT, Settings, Sizes, bucket};
 pub use error::CompileError;
@@ -118,17 +118,17 @@ fn placed(rule: &Rule) -> bool {
     rule.groups.is_empty()
 }
 
-/// The tables of generation 0: everything passes by default, and state is created.
-pub fn open_tables(facts: &Facts, settings: &Settings) -> Tables {
-    let mut head = Head {
+/// The tables of generation 0: every port and every peer in class 0, which passes by default; so state is created and kept, and every
+/// address counts as this host's. Nothing is reported, so there are no budgets. `hz`: jiffies a second.
+pub fn open_tables(hz: u32) -> Tables {
+    let head = Head {
         flags: Head::OPEN,
         peer_classes: 1,
         any_from: 0,
         facts_row: 1,
-        timeouts: Timeouts::for_hz(facts.hz_or_default()),
+        timeouts: Timeouts::for_hz(hz),
         ..Head::default()
     };
-    settings.set_budgets(&mut head, facts);
     let open = Cell::new(CellAction::Allow, NO_RULE, Cell::DEFAULT | Cell::ASK_FIRST);
     let mut tables = Tables {
         head,
@@ -136,7 +136,7 @@ pub fn open_tables(facts: &Facts, settings: &Settings) -> Tables {
         v4_root: vec![0; 1 << 16].into(),
         nodes: Vec::new(),
         v6_nodes: Vec::new(),
-        cells: vec![open, Cell(0)],
+        cells: vec![open, Cell(facts::OWN)],
         rules: Vec::new(),
         unplaced: Vec::new(),
         sizes: Sizes::default(),

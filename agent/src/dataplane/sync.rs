@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use agent_common::tables::{
-    BANKS, CELL_BLOCK, Cell, CellAction, Head, NO_RULE, OPEN_BANK, PLANES, POLICY_BANKS,
-    RuleCounter, Switch, Timeouts, facts,
+    BANKS, CELL_BLOCK, Head, OPEN_BANK, PLANES, POLICY_BANKS, RuleCounter, Switch,
 };
 use agent_common::trie::V6Node;
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
@@ -14,6 +13,7 @@ use super::error::Error;
 use super::load::{BankSizes, Dataplane};
 use super::mapping::Mapping;
 use super::switch::Bank;
+use crate::compile::open_tables;
 use crate::compile::tables::Tables;
 
 /// Ports of a plane.
@@ -228,21 +228,12 @@ impl TableMaps {
     /// Generation 0: every port in class 0, which admits any peer, and every address this host's.
     pub(super) fn write_open_bank(&mut self, hz: u32) -> Result<(), Error> {
         let at = Base::of(OPEN_BANK, self.sizes);
-        let head = Head {
-            flags: Head::OPEN,
-            peer_classes: 1,
-            facts_row: 1,
-            timeouts: Timeouts::for_hz(hz),
-            ..Head::default()
-        };
-        let cells = [
-            Cell::new(CellAction::Allow, NO_RULE, Cell::DEFAULT),
-            Cell(facts::OWN),
-        ];
+        let open = open_tables(hz);
+        let head = open.head;
         let written = self.port_class.clear(at.planes, PLANES as usize)
             && self.v4_root.clear(at.bank, 1)
             && self.cells.clear(at.cells, 1)
-            && self.cells.write(at.cells, &cells)
+            && self.cells.write(at.cells, &open.cells)
             && self.heads.write(at.bank, &[head]);
         if !written || self.head(OPEN_BANK)? != head {
             return Err(Error::Verify {

@@ -1,11 +1,14 @@
 //! Flows over a change of policy, and under block lists.
 
+use std::rc::Rc;
+
 use agent_common::event::Direction;
 use agent_common::net::tcp::{ACK, PSH, SYN};
 
 use super::build::{allow_in, allow_out, block, tcp as tcp_port, udp as udp_port};
 use super::flows::{HOST, WEB, check, connect, entries, policy, web_client};
 use super::wire::{Host, echo, echo_reply, tcp, udp};
+use crate::compile::open_tables;
 use crate::rule::DefaultAction::{Audit, Deny, Open};
 use crate::rule::Service;
 
@@ -156,6 +159,32 @@ fn a_block_of_a_port_stops_its_answers() {
                 udp("192.0.2.10:161", "198.51.100.7:5000"),
                 "allow answer",
             ),
+        ],
+    );
+}
+
+#[test]
+fn generation_zero_learns_what_the_first_policy_keeps() {
+    let mut host = Host::new(Rc::new(open_tables(250)));
+    let (service, peer) = ("192.0.2.10:22", "198.51.100.9:5000");
+    check(
+        &host,
+        &[
+            ('>', tcp(HOST, WEB, SYN), "allow default"),
+            ('<', tcp(WEB, HOST, SYN | ACK), "allow default"),
+            ('>', tcp(HOST, WEB, ACK), "allow reply"),
+            ('<', tcp(peer, service, SYN), "allow default"),
+            ('>', tcp(service, peer, SYN | ACK), "allow answer"),
+        ],
+    );
+    entries(&host, 0, 1);
+    host.wait(4_000);
+    host.0.switch(web_client());
+    check(
+        &host,
+        &[
+            ('<', tcp(WEB, HOST, ACK), "allow reply"),
+            ('<', tcp(peer, service, ACK), "deny no-rule"),
         ],
     );
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use agent_common::event::Direction;
 use agent_common::lookup::Lookup;
-use agent_common::tables::{Cell, CellAction, Head, Plane};
+use agent_common::tables::{Cell, CellAction, Head, Plane, facts as fact};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::build::{allow_in, allow_out, block, cell, facts, set, tables, tcp, udp};
@@ -159,7 +159,7 @@ fn a_block_list_makes_ports_ask_and_any_does_not() {
 
 #[test]
 fn the_open_bank_opens_everything() {
-    let tables = open_tables(&facts(), &Settings::default());
+    let tables = open_tables(250);
     assert_eq!(tables.head.flags & Head::OPEN, Head::OPEN);
     let world = Memory::new(Rc::new(tables));
     for plane in Plane::ALL {
@@ -171,7 +171,7 @@ fn the_open_bank_opens_everything() {
             );
         }
     }
-    assert_eq!(world.facts(0), Some(0));
+    assert_eq!(world.facts(0), Some(fact::OWN));
 }
 
 #[test]
