@@ -11,7 +11,7 @@ use super::error::{Error, SlotHolder};
 use super::load::{Dataplane, TC_EGRESS, TC_INGRESS};
 use super::netlink::{self, Parent};
 use super::pinned;
-use super::pins::{self, Hook};
+use super::pins::Hook;
 use super::sys::{self, AttachType};
 use super::{clsact, detach, migrate};
 use crate::host::schema::Hook as Wanted;
@@ -147,6 +147,7 @@ impl Dataplane {
     /// What the kernel says.
     pub fn detach(&mut self, interface: &str) -> Result<bool, Error> {
         let _lock = self.pins.lock()?;
+        migrate::settle_names(&self.pins)?;
         let mut any = false;
         for pins in self.pins.all()? {
             for (name, hook, _) in pins.attachments()? {
@@ -312,7 +313,7 @@ impl Dataplane {
         attach_type: AttachType,
         flags: u32,
     ) -> Result<io::Result<Filter>, Error> {
-        migrate::adopt(&self.pins, place.name, hook)?;
+        migrate::settle_link(&self.pins, place, hook)?;
         let path = self.pins.link(place.name, hook);
         let about = |what: &str| Error::system(format!("{}: {what}", path.display()));
         let filter = |link: &OwnedFd, replaced| {
@@ -326,16 +327,10 @@ impl Dataplane {
         };
         match sys::open_pin(&path) {
             Ok(link) => {
-                let info = sys::link_info(link.as_fd()).map_err(about("asking for the link"))?;
-                if info.interface == place.index {
-                    return match sys::link_update(link.as_fd(), program) {
-                        Ok(()) => filter(&link, true).map(Ok),
-                        Err(error) => Ok(Err(error)),
-                    };
-                }
-                // The interface was deleted and made again, or has another's name now: this link guards nothing here.
-                let _ = sys::link_detach(link.as_fd());
-                pins::unlink(&path)?;
+                return match sys::link_update(link.as_fd(), program) {
+                    Ok(()) => filter(&link, true).map(Ok),
+                    Err(error) => Ok(Err(error)),
+                };
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(about("opening the pin")(error)),

@@ -42,7 +42,7 @@ pub(super) fn attach(
     add_qdisc(load, place, program)?;
     // The mark comes first: a filter without one would never be found again.
     for hook in [hook, Hook::ClsactQdisc] {
-        migrate::adopt(&load.pins, place.name, hook)?;
+        migrate::settle_mark(&load.pins, place.name, hook)?;
     }
     let mark = load.pins.link(place.name, hook);
     let marked = mark.exists();

@@ -131,6 +131,9 @@ pub(super) const XDP: &str = "xdp_ingress";
 pub(super) const XDP_FRAGS: &str = "xdp_ingress_frags";
 pub(super) const TC_INGRESS: &str = "tc_ingress";
 pub(super) const TC_EGRESS: &str = "tc_egress";
+const CLOCK: &str = "clock";
+/// The pin that a load makes last: without it the load was interrupted.
+pub(super) const LAST_PIN: &str = CLOCK;
 
 impl Dataplane {
     /// Loads `object` with tables of these sizes beside whatever is in force. Nothing is attached yet; the switch stands on the open bank,
@@ -305,14 +308,14 @@ fn load_pinned(
     let mut ebpf = loader.load(object)?;
 
     let xdp = load_xdp(&mut ebpf)?;
-    for name in [TC_INGRESS, TC_EGRESS, "clock"] {
+    for name in [TC_INGRESS, TC_EGRESS, CLOCK] {
         load_classifier(&mut ebpf, name)?;
     }
     // Pinned so that ids can be compared without the right to turn ids into descriptors.
     self::xdp(&mut ebpf, xdp)?
         .pin(directory.join(XDP))
         .map_err(pin_error(xdp))?;
-    for name in [TC_INGRESS, TC_EGRESS, "clock"] {
+    for name in [TC_INGRESS, TC_EGRESS, CLOCK] {
         classifier(&mut ebpf, name)?
             .pin(directory.join(name))
             .map_err(pin_error(name))?;

@@ -1,36 +1,104 @@
 //! What an earlier start left, taken over: links of another ABI version, and flow tables of another size.
 
 use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
 use agent_common::flow::FlowTable;
 
+use super::attach::Place;
 use super::counters::{self, Flows};
 use super::error::Error;
 use super::load::Options;
 use super::pins::{self, Hook, Pins};
+use super::sys;
 
-/// Moves the pin of a link, or the mark of a filter, from another version's directory into ours; the program behind it is replaced next.
-/// True where there was one.
-pub(super) fn adopt(pins: &Pins, interface: &str, hook: Hook) -> Result<bool, Error> {
-    let ours = pins.link(interface, hook);
-    if ours.exists() {
-        return Ok(false);
+/// Puts the pin for this place where it belongs: a link of ours that hangs on the interface may be pinned by another version, or under the
+/// name that the interface had before it was renamed. The program behind the link is replaced next.
+pub(super) fn settle_link(pins: &Pins, place: &Place<'_>, hook: Hook) -> Result<(), Error> {
+    settle_names(pins)?;
+    let right = pins.link(place.name, hook);
+    if right.exists() {
+        if index_of(&right)? == place.index {
+            return Ok(());
+        }
+        // The interface was deleted and made again: this link guards nothing here.
+        end(&right)?;
     }
     for theirs in pins.others()? {
-        let path = theirs.link(interface, hook);
-        match fs::rename(&path, &ours) {
-            Ok(()) => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(Error::system(format!("{}: taking over", path.display()))(
-                    error,
-                ));
+        for (_, found, path) in theirs.attachments()? {
+            if found == hook && index_of(&path)? == place.index {
+                return rename(&path, &right);
             }
         }
     }
-    Ok(false)
+    Ok(())
+}
+
+/// Gives pins of links the names that their interfaces have now. Two interfaces may have exchanged names, so all that are wrong step aside
+/// first; the names that they have meanwhile are no interface's, and a start that finds them goes on from there.
+pub(super) fn settle_names(pins: &Pins) -> Result<(), Error> {
+    let mut moving = Vec::new();
+    for (interface, hook, path) in pins.attachments()? {
+        if !hook.is_link() {
+            continue;
+        }
+        if let Some(name) = pins::name_of(index_of(&path)?).filter(|name| *name != interface) {
+            let free = (0..)
+                .map(|number: u32| pins.link(&format!("moving/{number}"), hook))
+                .find(|aside| !aside.exists());
+            let Some(aside) = free else { continue };
+            rename(&path, &aside)?;
+            moving.push((aside, pins.link(&name, hook)));
+        }
+    }
+    for (aside, right) in moving {
+        if right.exists() {
+            // what was left of an interface that is gone
+            end(&right)?;
+        }
+        rename(&aside, &right)?;
+    }
+    Ok(())
+}
+
+/// The same for the mark of a clsact filter, which goes by the interface's name alone.
+pub(super) fn settle_mark(pins: &Pins, interface: &str, hook: Hook) -> Result<(), Error> {
+    let right = pins.link(interface, hook);
+    for theirs in pins.others()? {
+        let path = theirs.link(interface, hook);
+        if path.exists() && !right.exists() {
+            rename(&path, &right)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends a link and its pin.
+fn end(path: &Path) -> Result<(), Error> {
+    let link = sys::open_pin(path).map_err(Error::system(format!(
+        "{}: opening the pin",
+        path.display()
+    )))?;
+    // What hangs on nothing can't be detached.
+    let _ = sys::link_detach(link.as_fd());
+    pins::unlink(path)
+}
+
+/// The interface that a pinned link hangs on; 0 where it is gone.
+fn index_of(path: &Path) -> Result<u32, Error> {
+    let about = |what: &str| Error::system(format!("{}: {what}", path.display()));
+    let link = sys::open_pin(path).map_err(about("opening the pin"))?;
+    let info = sys::link_info(link.as_fd()).map_err(about("asking for the link"))?;
+    Ok(info.interface)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(Error::system(format!(
+        "{}: moving the pin to {}",
+        from.display(),
+        to.display()
+    )))
 }
 
 /// Removes the directories of other versions on which nothing hangs any more. Returns their names.

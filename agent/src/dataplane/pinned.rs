@@ -11,7 +11,7 @@ use aya::maps::{MapData, RingBuf};
 use super::clock::Clock;
 use super::counters::{Counters, Flows};
 use super::error::Error;
-use super::load::{BankSizes, TC_EGRESS, TC_INGRESS, XDP};
+use super::load::{BankSizes, LAST_PIN, TC_EGRESS, TC_INGRESS, XDP};
 use super::netlink::Parent;
 use super::pins::{self, Hook, Pins};
 use super::sync::TableMaps;
@@ -52,9 +52,11 @@ impl Pinned {
         super::probe::privileges()?;
         let pins = Pins::new(root);
         let links = links(&pins)?;
-        // The load in force is the one that is attached; before the first attachment, the latest.
+        // The load in force is the one that is attached; before the first attachment, the latest that is whole.
         let attached = links.iter().filter_map(|link| link.load).max();
-        let Some(load) = attached.or(pins.loads()?.last().copied()) else {
+        let whole = |load: &u32| pins.load(*load).join(LAST_PIN).exists();
+        let latest = pins.loads()?.into_iter().rev().find(whole);
+        let Some(load) = attached.or(latest) else {
             return Ok(None);
         };
         let directory = pins.load(load);

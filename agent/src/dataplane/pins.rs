@@ -14,6 +14,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use agent_common::budget::{BUCKETS, Bucket};
 use agent_common::event::DenyEvent;
@@ -22,6 +23,7 @@ use agent_common::tables::{
     ABI_VERSION, BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter, TICK_SHIFT,
 };
 use agent_common::trie::V6Node;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::Error;
@@ -236,19 +238,32 @@ impl Pins {
         Ok(lock)
     }
 
-    /// The lock of the root: no two loads, attachments or removals at a time.
+    /// The lock of the root: no two loads, attachments or removals at a time. A load takes about a second, so it is waited for.
     pub(super) fn lock(&self) -> Result<Flock<File>, Error> {
-        let directory = File::open(&self.root)
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let began = Instant::now();
+        let mut directory = File::open(&self.root)
             .map_err(Error::system(format!("{}: opening", self.root.display())))?;
-        Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-            if errno == nix::errno::Errno::EWOULDBLOCK {
-                Error::Locked {
-                    path: self.root.clone(),
+        loop {
+            match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((again, Errno::EWOULDBLOCK)) if began.elapsed() < PATIENCE => {
+                    // flock(2) knows no time limit
+                    std::thread::sleep(Duration::from_millis(20));
+                    directory = again;
                 }
-            } else {
-                Error::system(format!("{}: locking", self.root.display()))(errno.into())
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(Error::Locked {
+                        path: self.root.clone(),
+                    });
+                }
+                Err((_, errno)) => {
+                    return Err(Error::system(format!("{}: locking", self.root.display()))(
+                        errno.into(),
+                    ));
+                }
             }
-        })
+        }
     }
 
     /// Names of the ABI directories that are there, ours among them.
@@ -305,6 +320,18 @@ impl Pins {
     pub(super) fn remove_load(&self, load: u32) -> Result<(), Error> {
         remove_flat(&self.load(load)).map(|_| ())
     }
+}
+
+/// The name of an interface of this network namespace.
+pub(super) fn name_of(index: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: room for the longest name with its end, as if_indextoname(3) asks.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let name = std::ffi::CStr::from_bytes_until_nul(&name).ok()?;
+    name.to_str().ok().map(str::to_owned)
 }
 
 /// Whether a directory's name is that of an ABI of ours: `v1-0123abcd`.
@@ -450,6 +477,12 @@ mod tests {
         ] {
             assert_eq!(parse_link(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn names_of_interfaces() {
+        assert_eq!(name_of(1).as_deref(), Some("lo"));
+        assert_eq!(name_of(0), None);
     }
 
     #[test]

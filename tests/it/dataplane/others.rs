@@ -10,6 +10,9 @@ use agent_common::net::{IpProto, V4};
 use portcullis::dataplane::{DEFAULT_ROOT, Error, Hook, Options, Pinned, detach_all};
 use portcullis::host::schema::Hook as Wanted;
 
+use portcullis_tests::netns::HELPER_LIMIT;
+use portcullis_tests::process::wait_for;
+
 use super::{OPEN, Pair, enforcing, load, nothing_left};
 
 /// Another agent's directory: its programs are none of ours.
@@ -103,6 +106,68 @@ fn an_interface_that_was_made_again_is_attached_anew() {
             nothing_left();
         });
     }
+}
+
+#[test]
+fn interfaces_that_change_names_stay_guarded() {
+    for wanted in [Wanted::Tc, Wanted::Xdp] {
+        let pair = Pair::new();
+        pair.guarded
+            .ip("link add eth1 type veth peer name other1")
+            .unwrap();
+        let before = pair.on(|| {
+            let mut plane = enforcing(&Options::default(), &[OPEN]);
+            let names = ["eth0", "eth1"];
+            names.map(|name| plane.attach(name, wanted).unwrap())
+        });
+        // each has the other's name now
+        for line in ["eth0 name spare0", "eth1 name eth0", "spare0 name eth1"] {
+            let (name, _) = line.split_once(' ').unwrap();
+            pair.guarded.ip(&format!("link set {name} down")).unwrap();
+            pair.guarded.ip(&format!("link set {line}")).unwrap();
+        }
+        pair.guarded.ip("link set eth1 up").unwrap();
+        wait_for("the cable is up again", HELPER_LIMIT, || {
+            Ok(pair.reaches(OPEN).then_some(()))
+        })
+        .unwrap();
+        pair.on(|| {
+            let mut plane = enforcing(&Options::default(), &[OPEN]);
+            let after = ["eth1", "eth0"].map(|name| plane.attach(name, wanted).unwrap());
+            for (old, new) in before.iter().zip(&after) {
+                assert!(new.ingress.replaced && new.egress.replaced, "{new:?}");
+                assert_eq!(old.ingress.link, new.ingress.link);
+                assert_eq!(old.egress.link, new.egress.link);
+            }
+            assert_eq!(plane.attached().unwrap().len(), 4);
+            plane.retire_others().unwrap();
+        });
+        pair.check(true, false);
+        pair.on(|| {
+            let removed = detach_all(Path::new(DEFAULT_ROOT)).unwrap();
+            assert_eq!(removed.links.len(), 4);
+        });
+    }
+}
+
+#[test]
+fn a_load_that_was_interrupted_is_no_load() {
+    let pair = Pair::new();
+    pair.on(|| {
+        let plane = enforcing(&Options::default(), &[OPEN]);
+        let tables = only_home().join("tables");
+        fs::remove_file(tables.join("1/clock")).unwrap();
+        fs::remove_file(tables.join("1/CELLS")).unwrap();
+        drop(plane);
+        assert!(Pinned::open(Path::new(DEFAULT_ROOT)).unwrap().is_none());
+        let mut plane = enforcing(&Options::default(), &[OPEN]);
+        plane.attach("eth0", Wanted::Tc).unwrap();
+        assert_eq!(plane.retire_others().unwrap(), [1]);
+        let pinned = Pinned::open(Path::new(DEFAULT_ROOT)).unwrap();
+        assert_eq!(pinned.unwrap().load(), 2);
+        detach_all(Path::new(DEFAULT_ROOT)).unwrap();
+        nothing_left();
+    });
 }
 
 #[test]
