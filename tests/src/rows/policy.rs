@@ -105,7 +105,7 @@ impl Rows {
             ..Settings::default()
         };
         let (Some(ingress), Some(egress)) = (text.ingress, text.egress) else {
-            return Ok(open_tables(&facts, &settings));
+            return Ok(open_tables(hz));
         };
         let mut rules = Vec::new();
         for name in &text.rules {
