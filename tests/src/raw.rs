@@ -2,11 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::Namespace;
+use crate::process::wait_for;
 
 /// A packet socket on one interface of a throw-away host.
 #[derive(Debug)]
@@ -24,11 +26,22 @@ impl Sender {
         opened.with_context(|| format!("packet socket on {interface} of {}", host.name()))
     }
 
-    /// Sends a frame.
+    /// Sends a frame. A receiver that has no room yet (ENOBUFS: on a busy machine the other end of a cable reads late) is waited for; such a
+    /// frame was not sent, so it is not sent twice.
     ///
     /// # Errors
-    /// What the system says: ENETDOWN, EMSGSIZE.
+    /// What the system says: ENETDOWN, EMSGSIZE; and where the receiver finds no room within two seconds.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
+        wait_for("room for a frame", Duration::from_secs(2), || {
+            match self.try_send(frame) {
+                Ok(()) => Ok(Some(())),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(None),
+                Err(error) => Err(error).context("sending a frame"),
+            }
+        })
+    }
+
+    fn try_send(&self, frame: &[u8]) -> io::Result<()> {
         // SAFETY: the octets live through the call, their number is right, and the descriptor is ours.
         let sent = unsafe {
             libc::send(
@@ -41,7 +54,7 @@ impl Sender {
         if usize::try_from(sent).ok() == Some(frame.len()) {
             return Ok(());
         }
-        Err(io::Error::last_os_error()).context("sending a frame")
+        Err(io::Error::last_os_error())
     }
 }
 
