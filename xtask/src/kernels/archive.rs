@@ -106,6 +106,8 @@ impl PrivateApt {
             "APT::Architectures=amd64".to_owned(),
             "APT::Sandbox::User=".to_owned(),
             "Acquire::Languages=none".to_owned(),
+            // A mirror that hiccups once is no reason to fail.
+            "Acquire::Retries=5".to_owned(),
             // What software centres on this machine ask for beside the packages.
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             // A release that is no longer updated is signed all the same.
