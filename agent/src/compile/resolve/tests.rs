@@ -1,3 +1,4 @@
+mod expected;
 mod hard;
 mod hosts;
 mod own;
