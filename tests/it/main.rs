@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod dataplane;
 #[cfg(test)]
+mod denials;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod flows;
@@ -12,6 +16,8 @@ mod hosts;
 mod journal;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod neighbours;
 #[cfg(test)]

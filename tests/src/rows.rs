@@ -131,12 +131,24 @@ pub struct Seen {
     pub reason: Reason,
     /// The rule's id, where the world says one.
     pub rule: Option<String>,
+    /// Whether it has an event of its own: an audited flow is reported once.
+    pub reported: bool,
 }
 
 impl fmt::Debug for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = self.rule.as_deref().unwrap_or("no rule");
-        write!(f, "{:?} {} ({rule})", self.action, self.reason.name())
+        let silent = if self.reported || self.action == Action::Allow {
+            ""
+        } else {
+            ", no event"
+        };
+        write!(
+            f,
+            "{:?} {} ({rule}{silent})",
+            self.action,
+            self.reason.name()
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use agent_common::event::{Direction, Summary};
 use agent_common::lookup::Lookup as _;
 use agent_common::tables::{Head, TICK_SHIFT};
-use agent_common::verdict::{Reason, Verdict};
+use agent_common::verdict::{Action, Reason, Verdict};
 use agent_common::{decide, judge, parse};
 use anyhow::{Context as _, Result, ensure};
 use portcullis::compile::memory::Memory;
@@ -71,6 +71,7 @@ impl World for InMemory {
             action: verdict.action(),
             reason: verdict.reason(),
             rule: plain.rule_id(verdict.rule()).map(str::to_owned),
+            reported: verdict.action() != Action::Allow && !verdict.is_quiet(),
         })
     }
 }
