@@ -22,11 +22,13 @@ fn read(text: &str) -> (HostConfig, Vec<&'static str>) {
     (config.expect("read"), kinds)
 }
 
-/// What flows of this host still need that is no matter of choice.
+/// What flows of this host still need that is no matter of choice. What hangs on a switch that is
+/// off as well need not be said before it is on.
 fn missing(config: &HostConfig, catalogue: &Catalogue) -> Vec<String> {
     let resolved = resolve(config, catalogue, &facts());
     let unsaid = resolved.inactive.iter().filter(|it| {
         it.concerns
+            && !it.why.contains("is off")
             && (it.why.contains("not said")
                 || it.why.contains("no version")
                 || it.why.contains("no value"))

@@ -260,11 +260,12 @@ impl Asked<'_> {
             Direction::Egress => first.from.first(),
         }?;
         let products = distinct(flows.iter().map(|flow| flow.product.clone()));
+        let verb = if products.len() == 1 { "is" } else { "are" };
         let mut answer = self.answer(
             Kind::OtherProduct,
             self.expected(&some(first.others(self.began))),
             format!(
-                "{} documents it, but {} is not selected here",
+                "{} documents it, but {} {verb} not selected here",
                 label(&flows),
                 some(&products)
             ),

@@ -252,8 +252,12 @@ pub(super) fn now() -> Timestamp {
 }
 
 pub(super) fn knowledge(products: Vec<Product>) -> Knowledge {
+    // Not every shipped product: what a question is answered with must not hang on how many
+    // of them name its port.
+    let mut shipped = embedded();
+    shipped.retain(|source| source.name().contains("seal-output-engine"));
     let adapter = Source::new("adapter.toml", ADAPTER);
-    let (catalogue, findings) = Catalogue::from_sources(embedded(), vec![adapter]);
+    let (catalogue, findings) = Catalogue::from_sources(shipped, vec![adapter]);
     assert!(!findings.has_errors(), "{}", findings.render(false));
     let config = config(products);
     let resolved = resolve(&config, &catalogue, &facts());
