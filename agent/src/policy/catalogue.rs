@@ -8,10 +8,16 @@ use super::values::RowRef;
 use crate::diagnose::{Finding, Findings, Source, nearest, read};
 
 /// The shipped policies: name for findings, and text.
-const EMBEDDED: &[(&str, &str)] = &[(
-    "policies/seal-output-engine.toml",
-    include_str!("../../../policies/seal-output-engine.toml"),
-)];
+const EMBEDDED: &[(&str, &str)] = &[
+    (
+        "policies/seal-output-engine.toml",
+        include_str!("../../../policies/seal-output-engine.toml"),
+    ),
+    (
+        "policies/soti-connect.toml",
+        include_str!("../../../policies/soti-connect.toml"),
+    ),
+];
 
 /// The shipped policies as texts, in the order of their names.
 #[must_use]

@@ -1,6 +1,8 @@
 use super::*;
 use crate::policy::show::{self, Filter};
 
+mod soti_connect;
+
 #[test]
 fn shipped_policies_have_no_findings() {
     let (catalogue, findings) = Catalogue::load([]);
