@@ -3,7 +3,6 @@
 
 use super::{catalogue, facts, lines};
 use crate::compile::resolve::{Resolved, resolve};
-use crate::diagnose::Source;
 use crate::host::{Input, load};
 use crate::policy::Catalogue;
 use crate::rule::DefaultAction;
@@ -53,14 +52,9 @@ fn a_node_of_a_seal_cluster() {
 
 #[test]
 fn a_broker_for_soti_connect() {
-    let (catalogue, findings) = Catalogue::from_sources(
-        Vec::new(),
-        vec![Source::new("soti.toml", include_str!("soti-extract.toml"))],
-    );
-    assert!(!findings.has_errors(), "{}", findings.render(false));
     let resolved = check(
         include_str!("../../../../tests/data/host-mqtt-broker.toml"),
-        &catalogue,
+        &catalogue(),
         include_str!("host-mqtt-broker.txt"),
     );
     let rules = &resolved.rule_set;
