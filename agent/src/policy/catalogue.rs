@@ -17,6 +17,10 @@ const EMBEDDED: &[(&str, &str)] = &[
         "policies/soti-connect.toml",
         include_str!("../../../policies/soti-connect.toml"),
     ),
+    (
+        "policies/spinetix.toml",
+        include_str!("../../../policies/spinetix.toml"),
+    ),
 ];
 
 /// The shipped policies as texts, in the order of their names.

@@ -2,6 +2,7 @@ use super::*;
 use crate::policy::show::{self, Filter};
 
 mod soti_connect;
+mod spinetix;
 
 #[test]
 fn shipped_policies_have_no_findings() {
