@@ -10,6 +10,10 @@ use crate::diagnose::{Finding, Findings, Source, nearest, read};
 /// The shipped policies: name for findings, and text.
 const EMBEDDED: &[(&str, &str)] = &[
     (
+        "policies/1e-platform.toml",
+        include_str!("../../../policies/1e-platform.toml"),
+    ),
+    (
         "policies/seal-output-engine.toml",
         include_str!("../../../policies/seal-output-engine.toml"),
     ),
@@ -20,6 +24,10 @@ const EMBEDDED: &[(&str, &str)] = &[
     (
         "policies/spinetix.toml",
         include_str!("../../../policies/spinetix.toml"),
+    ),
+    (
+        "policies/tachyon.toml",
+        include_str!("../../../policies/tachyon.toml"),
     ),
 ];
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::policy::show::{self, Filter};
 
+mod platform_1e;
 mod soti_connect;
 mod spinetix;
 
