@@ -232,7 +232,8 @@ fn the_decision_and_its_rows() {
             ("peer", &["baseline/dns"]),
         ),
         (
-            "--direction egress --transport tcp --peer 10.9.9.9 --port 25",
+            // a port that no product documents, nor one beside it
+            "--direction egress --transport tcp --peer 10.9.9.9 --port 19",
             "deny",
             "no-rule",
             &[],
