@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::check;
+use super::kinds::Kind;
 use super::schema::{Policy, Row};
 use super::values::RowRef;
-use crate::diagnose::{Finding, Findings, Source, nearest, read};
+use crate::diagnose::{Findings, Source, nearest, read};
 
 /// The shipped policies: name for findings, and text.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -163,7 +164,7 @@ pub fn check_files(sources: Vec<Source>) -> Findings {
             .file()
             .is_none_or(|file| names.iter().any(|name| name == file));
         // The product that it replaces was set aside above.
-        if about_ours && finding.kind != "replaces-nothing" {
+        if about_ours && finding.kind != Kind::ReplacesNothing.name() {
             own.push(finding);
         }
     }
@@ -184,12 +185,12 @@ fn add(seen: &mut BTreeMap<String, Candidate>, new: Candidate, findings: &mut Fi
     let replaces = new.product.policy.replaces && !new.shipped;
     match seen.get(&id) {
         None if replaces => findings.push(
-            Finding::error(
-                "replaces-nothing",
-                format!("no shipped product has the id `{id}`, so nothing is replaced"),
-            )
-            .at(source, span)
-            .help("drop `replaces = true`, or correct the id"),
+            Kind::ReplacesNothing
+                .finding(format!(
+                    "no shipped product has the id `{id}`, so nothing is replaced"
+                ))
+                .at(source, span)
+                .help("drop `replaces = true`, or correct the id"),
         ),
         Some(old) if !(replaces && old.shipped) => {
             let (old_source, old_span) = (&old.product.source, old.product.policy.id.span());
@@ -199,13 +200,11 @@ fn add(seen: &mut BTreeMap<String, Candidate>, new: Candidate, findings: &mut Fi
                 "give one of the two files another id"
             };
             findings.push(
-                Finding::error(
-                    "id-taken",
-                    format!("the id `{id}` belongs to {}", old_source.name()),
-                )
-                .at(source, span)
-                .and(old_source, old_span, "first said here")
-                .help(help),
+                Kind::IdTaken
+                    .finding(format!("the id `{id}` belongs to {}", old_source.name()))
+                    .at(source, span)
+                    .and(old_source, old_span, "first said here")
+                    .help(help),
             );
             return;
         }
@@ -232,12 +231,10 @@ fn cross_check(product: &Product, all: &BTreeMap<&str, &Policy>, findings: &mut 
                 Some(_) => format!("`policy show {other}` lists its rows"),
             };
             findings.push(
-                Finding::error(
-                    "unknown-row",
-                    format!("no row `{}` in the catalogue", reference.get_ref()),
-                )
-                .at(&product.source, reference.span())
-                .help(help),
+                Kind::UnknownRow
+                    .finding(format!("no row `{}` in the catalogue", reference.get_ref()))
+                    .at(&product.source, reference.span())
+                    .help(help),
             );
         }
     }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
 
+use super::kinds::Kind;
 use super::schema::{Policy, Row, SCHEMA};
 use super::values::is_name;
 use super::{check_flows, check_words};
-use crate::diagnose::{Finding, Findings, Source, kind, nearest};
+use crate::diagnose::{Findings, Source, kind, nearest};
 
 /// Checks one policy. `findings` may already hold what reading the text gave.
 pub(super) fn policy(policy: &Policy, source: &Source, findings: &mut Findings) {
@@ -64,15 +65,12 @@ impl Check<'_> {
     pub(super) fn refuse<T>(
         &mut self,
         at: &Spanned<T>,
-        kind: &'static str,
+        kind: Kind,
         message: String,
         help: impl Into<String>,
     ) {
-        self.findings.push(
-            Finding::error(kind, message)
-                .at(self.source, at.span())
-                .help(help),
-        );
+        self.findings
+            .push(kind.finding(message).at(self.source, at.span()).help(help));
     }
 
     /// Whether a word names one of the known; otherwise says so with the nearest.
@@ -94,7 +92,7 @@ impl Check<'_> {
         };
         self.refuse(
             word,
-            "unknown-name",
+            Kind::UnknownName,
             format!("no {what} is called `{name}`"),
             help,
         );
@@ -107,7 +105,7 @@ impl Check<'_> {
             let message = format!("schema {} is not known", policy.schema.get_ref());
             self.refuse(
                 &policy.schema,
-                "schema",
+                Kind::Schema,
                 message,
                 "this agent reads schema 1",
             );
@@ -115,7 +113,7 @@ impl Check<'_> {
         if policy.document.covers.is_empty() {
             self.refuse(
                 &policy.id,
-                "document",
+                Kind::Covers,
                 "`covers` names no direction".to_owned(),
                 "say which directions the document claims to list: [\"ingress\", \"egress\"]",
             );
@@ -133,7 +131,7 @@ impl Check<'_> {
             if !is_name(key.get_ref()) {
                 let message = format!("`{}` is no name", key.get_ref());
                 let help = "use lower-case letters and digits with single hyphens between";
-                self.refuse(key, "name", message, help);
+                self.refuse(key, Kind::Name, message, help);
             }
         }
     }
@@ -143,7 +141,7 @@ impl Check<'_> {
         if policy.topologies.is_empty() {
             self.refuse(
                 &policy.id,
-                "topologies",
+                Kind::NoTopology,
                 "no topology".to_owned(),
                 "write [topologies.default] if there is one way to install the product",
             );
@@ -163,7 +161,12 @@ impl Check<'_> {
                 .contains(name)
             {
                 let message = format!("topology `{name}` adds to itself");
-                self.refuse(base, "circle", message, "cut the circle of `adds-to`");
+                self.refuse(
+                    base,
+                    Kind::TopologyCircle,
+                    message,
+                    "cut the circle of `adds-to`",
+                );
             }
         }
     }
@@ -183,7 +186,7 @@ impl Check<'_> {
         let id = row.id.get_ref();
         if id.product.is_some() {
             let message = format!("row id `{id}` names a product");
-            self.refuse(&row.id, "row-id", message, "write \"table/n\"");
+            self.refuse(&row.id, Kind::RowId, message, "write \"table/n\"");
         }
         let table = Spanned::new(row.id.span(), id.table.clone());
         self.known(&table, "table", policy.tables.keys());
@@ -203,7 +206,7 @@ impl Check<'_> {
         if row.restored_from.is_some() && row.lost.is_empty() {
             let help = "name the cells in `lost`, or drop `restored-from`";
             let message = format!("row {id} restores cells but has lost none");
-            self.refuse(&row.id, "restored-from", message, help);
+            self.refuse(&row.id, Kind::NothingLost, message, help);
         }
         let own = row.contradicts.iter().chain(&row.restored_from);
         for reference in own.filter(|reference| reference.get_ref().product.is_none()) {
@@ -211,7 +214,7 @@ impl Check<'_> {
             if self.read_whole && !known {
                 let message = format!("no row is called `{}`", reference.get_ref());
                 let help = "row ids are \"table/n\"; \"product/table/n\" in another product";
-                self.refuse(reference, "unknown-row", message, help);
+                self.refuse(reference, Kind::UnknownRow, message, help);
             }
         }
         self.conditions(&row.when);
@@ -228,7 +231,7 @@ impl Check<'_> {
                 if own == other {
                     let message = format!("row {} contradicts itself", row.id.get_ref());
                     let help = "name the other row, or say it in `note`";
-                    self.refuse(reference, "contradicts", message, help);
+                    self.refuse(reference, Kind::ContradictsItself, message, help);
                     continue;
                 }
                 let pair = if own < other {
@@ -239,7 +242,7 @@ impl Check<'_> {
                 if said.insert(pair, ()).is_some() {
                     let message = "this contradiction is written twice".to_owned();
                     let help = "write it at one end; it is shown at both";
-                    self.refuse(reference, "contradicts", message, help);
+                    self.refuse(reference, Kind::ContradictsTwice, message, help);
                 }
             }
         }
@@ -259,7 +262,8 @@ impl Check<'_> {
                 let number = row.id.get_ref().number;
                 if let Some(first) = seen.insert(number, row) {
                     self.findings.push(
-                        Finding::error("row-number", format!("row {name}/{number} stands twice"))
+                        Kind::RowTwice
+                            .finding(format!("row {name}/{number} stands twice"))
                             .at(self.source, row.id.span())
                             .and(self.source, first.id.span(), "first here")
                             .help("every printed line is one row"),
@@ -268,7 +272,7 @@ impl Check<'_> {
                 if number > expected {
                     let message = format!("row {name}/{number} is beyond the table's {expected}");
                     let help = "correct the row's number, or `rows` of the table";
-                    self.refuse(&row.id, "row-number", message, help);
+                    self.refuse(&row.id, Kind::RowBeyond, message, help);
                 }
             }
             // A table may claim four thousand million rows: only gaps among those that could be
@@ -285,7 +289,7 @@ impl Check<'_> {
                     missing[..missing.len().min(8)].join(", ")
                 );
                 let help = "every printed line is a row, those without a flow too";
-                self.refuse(&table.rows, "row-number", message, help);
+                self.refuse(&table.rows, Kind::RowMissing, message, help);
             }
         }
     }
@@ -323,7 +327,7 @@ impl Check<'_> {
         for (what, names, used) in kinds {
             for name in names.iter().filter(|name| !used.contains(name.get_ref())) {
                 let message = format!("nothing uses {what} `{}`", name.get_ref());
-                self.refuse(name, "unused", message, "drop it, or use it in a row");
+                self.refuse(name, Kind::Unused, message, "drop it, or use it in a row");
             }
         }
     }

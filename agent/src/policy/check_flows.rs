@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 
 use super::check::Check;
+use super::kinds::Kind;
 use super::schema::{Flow, Policy, Requirement, Row, Scope};
 use super::values::{Condition, PortRef, Transport};
 
@@ -15,13 +16,13 @@ pub(super) fn row(check: &mut Check<'_>, row: &Row) {
     match (&row.undecidable, row.flows.is_empty()) {
         (None, true) if check.read_whole => check.refuse(
             &row.id,
-            "undecidable",
+            Kind::NoFlow,
             format!("row {id} has no flow and does not say why"),
             "add `flows`, or `undecidable = \"why\"`",
         ),
         (Some(_), false) => check.refuse(
             &row.id,
-            "undecidable",
+            Kind::FlowUndecidable,
             format!("row {id} has flows and is undecidable"),
             "drop one of the two; a doubtful flow is `inferred`",
         ),
@@ -34,7 +35,7 @@ pub(super) fn row(check: &mut Check<'_>, row: &Row) {
     if check.read_whole && row.requirement != Requirement::Required && !guarded {
         check.refuse(
             &row.id,
-            "requirement",
+            Kind::Unconditional,
             format!("row {id} is not `required`, but nothing has to be on for it to open"),
             "add `when` to the row, its table or each flow",
         );
@@ -59,7 +60,7 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
         let message = format!("a flow of row {id} comes from nobody");
         check.refuse(
             &row.id,
-            "flow",
+            Kind::FlowFrom,
             message,
             "name the roles that begin it in `from`",
         );
@@ -67,7 +68,7 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
     if check.read_whole && flow.to.is_empty() == flow.to_group.is_none() {
         let message = format!("a flow of row {id} needs `to` or `to-group`, and one of them only");
         let help = "roles are asked by `to`, hosts that play no role by `to-group`";
-        check.refuse(&row.id, "flow", message, help);
+        check.refuse(&row.id, Kind::FlowTo, message, help);
     }
     for (group, sent_to) in [(&flow.to_group, false), (&flow.via, true)] {
         let Some(group) = group else { continue };
@@ -80,18 +81,20 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
             .get(group.get_ref())
             .is_some_and(|group| group.kind.is_some());
         if has_kind != sent_to {
-            let (message, help) = if sent_to {
+            let (kind, message, help) = if sent_to {
                 (
+                    Kind::ViaKind,
                     "`via` needs a multicast or broadcast group",
                     "give the group a `kind`",
                 )
             } else {
                 (
+                    Kind::ToGroupKind,
                     "`to-group` needs a group of hosts",
                     "a group with a `kind` is reached by `via`",
                 )
             };
-            check.refuse(group, "flow", message.to_owned(), help);
+            check.refuse(group, kind, message.to_owned(), help);
         }
     }
     if let Some(via) = &flow.via
@@ -99,7 +102,7 @@ fn ends(check: &mut Check<'_>, row: &Row, flow: &Flow) {
     {
         let message = format!("a flow of row {id} goes to a group by something else than UDP");
         let help = "multicast and broadcast carry UDP; make the unicast part a flow of its own";
-        check.refuse(via, "flow", message, help);
+        check.refuse(via, Kind::ViaTransport, message, help);
     }
 }
 
@@ -110,7 +113,7 @@ fn ports(check: &mut Check<'_>, row: &Row, flow: &Flow) {
     if check.read_whole && flow.transports().next().is_none() {
         let message = format!("a flow of row {id} has no port");
         let help = "add `tcp`, `udp` or `protocol`; a row without a port is `undecidable`";
-        check.refuse(&row.id, "flow", message, help);
+        check.refuse(&row.id, Kind::FlowPort, message, help);
     }
     for list in [&flow.tcp, &flow.udp] {
         let mut seen = BTreeSet::new();
@@ -123,7 +126,7 @@ fn ports(check: &mut Check<'_>, row: &Row, flow: &Flow) {
             }
             if !seen.insert(port.get_ref()) {
                 let message = format!("port {} stands twice in one list", port.get_ref());
-                check.refuse(port, "flow", message, "drop one");
+                check.refuse(port, Kind::PortTwice, message, "drop one");
             }
         }
     }
@@ -146,7 +149,7 @@ pub(super) fn inferred(check: &mut Check<'_>) {
                     row.id.get_ref()
                 );
                 let help = "let it hang on an option with `default = false`";
-                check.refuse(&row.id, "inferred", message, help);
+                check.refuse(&row.id, Kind::Inferred, message, help);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 
 use super::check::Check;
+use super::kinds::Kind;
 use super::schema::{Group, GroupKind};
 use super::values::{Condition, PortDefault};
 
@@ -29,7 +30,7 @@ impl Check<'_> {
             };
             let message = format!("option `{}` {message}", name.get_ref());
             let help = "write `default = true|false`, or two or more `choices` without a default";
-            self.refuse(name, "option", message, help);
+            self.refuse(name, Kind::OptionShape, message, help);
         }
     }
 
@@ -45,7 +46,12 @@ impl Check<'_> {
             let Some(default) = &port.default else {
                 if self.read_whole && !port.say_when.is_empty() {
                     let message = format!("port `{}` has no default to take away", name.get_ref());
-                    self.refuse(name, "port", message, "drop `say-when`, or add the default");
+                    self.refuse(
+                        name,
+                        Kind::NoDefault,
+                        message,
+                        "drop `say-when`, or add the default",
+                    );
                 }
                 continue;
             };
@@ -60,18 +66,33 @@ impl Check<'_> {
             match self.offset_chain(name.get_ref()) {
                 Chain::Circle => {
                     let message = format!("port `{}` follows itself", name.get_ref());
-                    self.refuse(default, "circle", message, "cut the circle of `other + n`");
+                    self.refuse(
+                        default,
+                        Kind::PortCircle,
+                        message,
+                        "cut the circle of `other + n`",
+                    );
                 }
                 Chain::Overflow => {
                     let message = format!("`{base} + {add}` is above 65535");
-                    self.refuse(default, "port", message, "lower the number that is added");
+                    self.refuse(
+                        default,
+                        Kind::PortOverflow,
+                        message,
+                        "lower the number that is added",
+                    );
                 }
                 Chain::Holds => {}
             }
             let base_many = policy.ports.get(base).is_some_and(|base| base.many);
             if base_many && !port.many {
                 let message = format!("`{base}` can be many, `{}` can't", name.get_ref());
-                self.refuse(default, "port", message, "say `many = true` here too");
+                self.refuse(
+                    default,
+                    Kind::PortMany,
+                    message,
+                    "say `many = true` here too",
+                );
             }
         }
     }
@@ -105,22 +126,22 @@ impl Check<'_> {
 
     fn groups(&mut self) {
         for (name, group) in self.policy.groups.spanned() {
-            for fault in group_faults(group) {
-                let message = format!("group `{}` {}", name.get_ref(), fault.0);
-                self.refuse(name, "group", message, fault.1);
+            for (kind, fault, help) in group_faults(group) {
+                let message = format!("group `{}` {fault}", name.get_ref());
+                self.refuse(name, kind, message, help);
             }
             for address in &group.addresses {
                 if group.kind == Some(GroupKind::Multicast) && !address.get_ref().is_multicast() {
                     let message = format!("{} is no multicast address", address.get_ref());
                     let help = "multicast is 224.0.0.0/4 and ff00::/8";
-                    self.refuse(address, "group", message, help);
+                    self.refuse(address, Kind::GroupAddress, message, help);
                 }
             }
             for host in &group.names {
                 if !is_host_pattern(host.get_ref()) {
                     let message = format!("`{}` is no host name", host.get_ref());
                     let help = "write \"host.example.com\" or \"*.example.com\"";
-                    self.refuse(host, "group", message, help);
+                    self.refuse(host, Kind::GroupName, message, help);
                 }
             }
         }
@@ -143,7 +164,7 @@ impl Check<'_> {
                     if choices.is_empty() {
                         let message = format!("option `{name}` is a switch, not a choice");
                         let help = format!("write \"{name}\" or \"!{name}\"");
-                        self.refuse(&option, "option", message, help);
+                        self.refuse(&option, Kind::NotAChoice, message, help);
                     } else {
                         let word = Spanned::new(condition.span(), choice.clone());
                         let known = choices.iter().map(|choice| choice.get_ref().as_str());
@@ -160,7 +181,7 @@ impl Check<'_> {
         if let Some(first) = choices.and_then(|choices| choices.first()) {
             let message = format!("option `{name}` is a choice, not a switch");
             let help = format!("write \"{name}={}\"", first.get_ref());
-            self.refuse(at, "option", message, help);
+            self.refuse(at, Kind::NotASwitch, message, help);
         }
     }
 }
@@ -171,23 +192,26 @@ enum Chain {
     Overflow,
 }
 
-/// What is wrong with a group as a whole: message and way out.
-fn group_faults(group: &Group) -> Vec<(&'static str, &'static str)> {
+/// What is wrong with a group as a whole: kind, message and way out.
+fn group_faults(group: &Group) -> Vec<(Kind, &'static str, &'static str)> {
     let mut faults = Vec::new();
     if group.kind.is_some() && !group.names.is_empty() {
         faults.push((
+            Kind::GroupShape,
             "has a kind and host names",
             "multicast and broadcast groups have addresses",
         ));
     }
     if group.kind.is_none() && group.answers.is_some() {
         faults.push((
+            Kind::GroupAnswers,
             "has answers but no kind",
             "`answers` belongs to a multicast or broadcast group",
         ));
     }
     if group.ours.is_some() && group.addresses.is_empty() {
         faults.push((
+            Kind::GroupOurs,
             "has no addresses to be ours",
             "`ours` says where `addresses` come from",
         ));

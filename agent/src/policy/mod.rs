@@ -10,6 +10,7 @@ mod check;
 mod check_flows;
 mod check_words;
 pub mod generate;
+pub mod kinds;
 mod protocols;
 pub mod schema;
 pub mod select;
@@ -17,6 +18,7 @@ pub mod show;
 pub mod values;
 
 pub use catalogue::Catalogue;
+pub use kinds::Kind;
 pub use schema::{Flow, Policy, Row};
 pub use select::{FlowPart, OptionValue, OptionValues, PortProblem, Truth};
 pub use values::{Condition, PortDefault, PortRange, PortRef, RowRef, Transport, Version};

@@ -1,5 +1,6 @@
+mod mutated;
+
 use super::*;
-use crate::policy::show::{self, Filter};
 
 mod platform_1e;
 mod soti_connect;
@@ -91,104 +92,4 @@ fn seal_tells_clients_from_peers() {
     }
     reached_by("cluster", "8500", &["admin-browser", "node"]);
     reached_by("cluster", "32769", &["node", "oidc-user"]);
-}
-
-/// A small generator of numbers (Knuth's MMIX constants), so that a failure can be repeated.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % limit.max(1)
-    }
-}
-
-/// One random edit: a line dropped, doubled or moved, a slice cut, a word replaced.
-fn mutate(text: &str, numbers: &mut Numbers) -> String {
-    const WORDS: &[&str] = &[
-        "\"",
-        "[",
-        "]",
-        "{",
-        "}",
-        "=",
-        "\n",
-        "#",
-        "'''",
-        "-1",
-        "0",
-        "70000",
-        "\"any\"",
-        "true",
-        "1979-05-27",
-        "x",
-        "\"switch + 1\"",
-        "[[rows]]\n",
-        "[ports.rest]\n",
-        "ä",
-        "\u{0}",
-        "\\",
-        "\"!x\"",
-        "1e9",
-        "99999999999999999999",
-    ];
-    let boundary = |offset: usize| {
-        let mut offset = offset.min(text.len());
-        while !text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        offset
-    };
-    let mut lines: Vec<&str> = text.split('\n').collect();
-    let (at, other) = (numbers.below(lines.len()), numbers.below(lines.len()));
-    match numbers.below(6) {
-        0 => drop(lines.remove(at)),
-        1 => lines.insert(other, lines[at]),
-        2 => lines.swap(at, other),
-        kind => {
-            let start = boundary(numbers.below(text.len() + 1));
-            let length = if kind == 5 { 0 } else { numbers.below(12) };
-            let end = boundary(start + length);
-            let word = if kind == 3 {
-                ""
-            } else {
-                WORDS[numbers.below(WORDS.len())]
-            };
-            return format!("{}{word}{}", &text[..start], &text[end.max(start)..]);
-        }
-    }
-    lines.join("\n")
-}
-
-#[test]
-fn mutated_texts_give_findings_or_a_policy() {
-    const SAMPLE: &str = include_str!("../check/sample.toml");
-    let mut numbers = Numbers(1);
-    let mut refused = 0;
-    for _ in 0..2_000 {
-        let mut text = SAMPLE.to_owned();
-        for _ in 0..=numbers.below(3) {
-            text = mutate(&text, &mut numbers);
-        }
-        let source = Source::new("mutated.toml", text);
-        let (catalogue, findings) = Catalogue::from_sources(vec![source], vec![]);
-        // Findings can be shown whatever they point at, and a policy whatever it became.
-        let rendered = findings.render(false);
-        assert_eq!(rendered.is_empty(), findings.is_empty());
-        assert!(findings.has_errors() || catalogue.iter().count() == 1);
-        for (_, policy) in catalogue.iter() {
-            let everything = Filter::default();
-            assert!(!show::text(&catalogue, policy, &everything).is_empty());
-            assert!(show::json(&catalogue, policy, &everything).is_object());
-        }
-        refused += usize::from(findings.has_errors());
-    }
-    // Both ends were reached: an edit inside a sentence harms nothing.
-    assert!(
-        (500..1_950).contains(&refused),
-        "{refused} of 2,000 were refused"
-    );
 }

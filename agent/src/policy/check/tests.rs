@@ -4,6 +4,7 @@ mod flows;
 
 use crate::diagnose::{Findings, Source};
 use crate::policy::catalogue::{Catalogue, check_files};
+use crate::policy::kinds::Kind;
 
 /// A text that uses every table of the schema and gives no finding.
 const WHOLE: &str = include_str!("sample.toml");
@@ -29,7 +30,7 @@ fn compare(text: &str, expected: &[(&str, &str)]) {
             "a finding about a text has a place"
         );
         assert!(
-            finding.help.is_some() || *kind == "missing-key" || *kind == "value",
+            finding.help.is_some() || ["missing-key", "value", "syntax"].contains(kind),
             "a refusal says the way out: {rendered}"
         );
     }
@@ -55,7 +56,7 @@ fn head() {
     check(
         "[\"ingress\", \"egress\"]",
         "[]",
-        &[("document", "names no direction")],
+        &[("covers", "names no direction")],
     );
     check(
         "vendor = \"Somebody\"\n",
@@ -75,31 +76,31 @@ fn table_rows_are_one_to_n() {
     check(
         "rows = 6",
         "rows = 7",
-        &[("row-number", "prints 7 rows; not here: 7")],
+        &[("row-missing", "prints 7 rows; not here: 7")],
     );
     check(
         "rows = 6",
         "rows = 4000000000",
-        &[("row-number", "not here: 7, 8, 9, 10, 11, 12, 13, 14, …")],
+        &[("row-missing", "not here: 7, 8, 9, 10, 11, 12, 13, 14, …")],
     );
     check(
         "rows = 6",
         "rows = 5",
-        &[("row-number", "main/6 is beyond the table's 5")],
+        &[("row-beyond", "main/6 is beyond the table's 5")],
     );
     check(
         "id = \"main/6\"",
         "id = \"main/2\"",
         &[
-            ("row-number", "not here: 6"),
-            ("row-number", "main/2 stands twice"),
+            ("row-missing", "not here: 6"),
+            ("row-twice", "main/2 stands twice"),
         ],
     );
     check(
         "id = \"main/6\"",
         "id = \"maim/6\"",
         &[
-            ("row-number", "not here: 6"),
+            ("row-missing", "not here: 6"),
             ("unknown-name", "no table is called `maim`"),
         ],
     );
@@ -155,7 +156,7 @@ fn every_word_names_something() {
     check(
         "adds-to = \"base\"",
         "adds-to = \"wide\"",
-        &[("circle", "`wide` adds to itself")],
+        &[("topology-circle", "`wide` adds to itself")],
     );
     check(
         "several = [\"server\"]",
@@ -236,32 +237,32 @@ fn options_are_switches_or_choices() {
         "default = true",
         "default = true\nchoices = [\"a\", \"b\"]",
         &[
-            ("option", "both a default and choices"),
-            ("option", "`legacy` is a choice, not a switch"),
+            ("option-shape", "both a default and choices"),
+            ("not-a-switch", "`legacy` is a choice, not a switch"),
         ],
     );
     check(
         "choices = [\"here\", \"there\"]",
         "choices = [\"here\"]",
-        &[("option", "a single choice")],
+        &[("option-shape", "a single choice")],
     );
     check(
         "choices = [\"here\", \"there\"]",
         "why = \"x\"",
         &[
-            ("option", "neither a default nor choices"),
-            ("option", "`place` is a switch, not a choice"),
+            ("option-shape", "neither a default nor choices"),
+            ("not-a-choice", "`place` is a switch, not a choice"),
         ],
     );
     check(
         "\"place=here\"",
         "\"place\"",
-        &[("option", "`place` is a choice")],
+        &[("not-a-switch", "`place` is a choice")],
     );
     check(
         "say-when = [\"extra\"]",
         "say-when = [\"place\"]",
-        &[("option", "`place` is a choice")],
+        &[("not-a-switch", "`place` is a choice")],
     );
 }
 
@@ -270,23 +271,27 @@ fn ports_lead_to_numbers() {
     check(
         "\"web + 1\"",
         "\"web-next + 1\"",
-        &[("circle", "`web-next` follows itself")],
+        &[("port-circle", "`web-next` follows itself")],
     );
     check(
         "\"web + 1\"",
         "\"webb + 1\"",
         &[("unknown-name", "no port is called `webb`")],
     );
-    check("\"web + 1\"", "\"web + 60000\"", &[("port", "above 65535")]);
+    check(
+        "\"web + 1\"",
+        "\"web + 60000\"",
+        &[("port-overflow", "above 65535")],
+    );
     check(
         "default = \"web + 1\"\nmany = true",
         "default = \"web + 1\"",
-        &[("port", "`web` can be many")],
+        &[("port-many", "`web` can be many")],
     );
     check(
         "suggest =",
         "say-when = [\"extra\"]\nsuggest =",
-        &[("port", "no default to take away")],
+        &[("no-default", "no default to take away")],
     );
     check(
         "default = 8080",
@@ -305,27 +310,27 @@ fn groups_are_addresses_or_names() {
     check(
         "\"239.255.255.250\"",
         "\"10.0.0.1\"",
-        &[("group", "10.0.0.1 is no multicast address")],
+        &[("group-address", "10.0.0.1 is no multicast address")],
     );
     check(
         "names = [\"a.example.com\"",
         "names = [\"a_b.example.com\"",
-        &[("group", "no host name")],
+        &[("group-name", "no host name")],
     );
     check(
         "names = [\"a.example.com\"",
         "answers = \"unicast\"\nnames = [\"a.example.com\"",
-        &[("group", "answers but no kind")],
+        &[("group-answers", "answers but no kind")],
     );
     check(
         "names = [\"a.example.com\"",
         "ours = \"x\"\nnames = [\"a.example.com\"",
-        &[("group", "no addresses to be ours")],
+        &[("group-ours", "no addresses to be ours")],
     );
     check(
         "kind = \"multicast\"",
         "kind = \"multicast\"\nnames = [\"a.example.com\"]",
-        &[("group", "has a kind and host names")],
+        &[("group-shape", "has a kind and host names")],
     );
 }
 
@@ -334,17 +339,17 @@ fn citations_are_coherent() {
     check(
         "contradicts = [\"main/3\"]",
         "contradicts = [\"main/1\"]",
-        &[("contradicts", "contradicts itself")],
+        &[("contradicts-itself", "contradicts itself")],
     );
     check(
         "when = [\"place=here\", \"!legacy\"]",
         "when = [\"place=here\", \"!legacy\"]\ncontradicts = [\"main/1\"]",
-        &[("contradicts", "written twice")],
+        &[("contradicts-twice", "written twice")],
     );
     check(
         "lost = [\"usage\"]\n",
         "",
-        &[("restored-from", "has lost none")],
+        &[("nothing-lost", "has lost none")],
     );
 }
 
@@ -395,5 +400,52 @@ fn ids_are_taken_once() {
     );
     // A broken file that replaces a product leaves none, not the one it meant to replace.
     let broken = replacing.replace("rows = 6", "rows = 7");
-    assert_eq!(load(&[WHOLE], &[&broken]), (0, vec!["row-number"]));
+    assert_eq!(load(&[WHOLE], &[&broken]), (0, vec!["row-missing"]));
+}
+
+/// Every kind stands as the expected one of some example, and [`compare`] takes no other than
+/// what is found; so no refusal goes without an example.
+#[test]
+fn every_kind_has_an_example() {
+    let examples = [include_str!("tests.rs"), include_str!("tests/flows.rs")].concat();
+    let without: Vec<&str> = Kind::ALL
+        .iter()
+        .map(|kind| kind.name())
+        .filter(|name| {
+            !examples.contains(&format!("(\"{name}\", "))
+                && !examples.contains(&format!("vec![\"{name}\"]"))
+        })
+        .collect();
+    assert_eq!(without, Vec::<&str>::new());
+    let mut names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Kind::ALL.len(), "two kinds have one name");
+}
+
+#[test]
+fn no_text_is_read_beyond_reason() {
+    check(
+        "[topologies.wide]",
+        "[topologies.wide",
+        &[("syntax", "unclosed table")],
+    );
+    check(
+        "[topologies.base]\n[topologies.wide]\nadds-to = \"base\"\nseveral = [\"server\"]\n",
+        "",
+        &[
+            ("no-topology", "no topology"),
+            ("unknown-name", "no topology is called `base`"),
+        ],
+    );
+    let keys: String = (0..300)
+        .map(|number| format!("key{number} = 1\n"))
+        .collect();
+    let findings = check_files(vec![Source::new("sample.toml", format!("{keys}{WHOLE}"))]);
+    let many: Vec<&str> = findings
+        .iter()
+        .map(|finding| finding.kind)
+        .filter(|kind| *kind != "unknown-key")
+        .collect();
+    assert_eq!((findings.len(), many), (201, vec!["too-many"]));
 }

@@ -10,7 +10,7 @@ fn what_is_not_required_hangs_on_something() {
         &[
             ("unused", "option `legacy`"),
             ("unused", "option `place`"),
-            ("requirement", "main/3 is not `required`"),
+            ("unconditional", "main/3 is not `required`"),
         ],
     );
     // A condition on each flow does as well as one on the row,
@@ -23,7 +23,7 @@ fn what_is_not_required_hangs_on_something() {
     check(
         "when = [\"place=here\", \"!legacy\"]\nflows = [{",
         "flows = [{ from = [\"server\"], to = [\"client\"], tcp = [1] }, { when = [\"place=here\", \"!legacy\"],",
-        &[("requirement", "main/3 is not `required`")],
+        &[("unconditional", "main/3 is not `required`")],
     );
     // The table's condition counts for its rows.
     check(
@@ -38,12 +38,12 @@ fn a_row_has_flows_or_says_why_not() {
     check(
         "undecidable = \"no port\"\n",
         "",
-        &[("undecidable", "main/6 has no flow")],
+        &[("no-flow", "main/6 has no flow")],
     );
     check(
         "undecidable = \"no port\"\n",
         "undecidable = \"no port\"\nflows = [{ from = [\"server\"], to = [\"client\"], tcp = [1] }]",
-        &[("undecidable", "has flows and is undecidable")],
+        &[("flow-undecidable", "has flows and is undecidable")],
     );
 }
 
@@ -140,35 +140,35 @@ fn flows_are_complete() {
         ),
         (
             "{ from = [], to = [\"client\"], tcp = [1] }",
-            &[("flow", "comes from nobody")],
+            &[("flow-from", "comes from nobody")],
         ),
         (
             "{ from = [\"server\"], tcp = [1] }",
-            &[("flow", "needs `to` or `to-group`")],
+            &[("flow-to", "needs `to` or `to-group`")],
         ),
         (
             "{ from = [\"server\"], to = [\"client\"], to-group = \"cloud\", tcp = [1] }",
-            &[("flow", "one of them only")],
+            &[("flow-to", "one of them only")],
         ),
         (
             "{ from = [\"server\"], to = [\"client\"] }",
-            &[("flow", "has no port")],
+            &[("flow-port", "has no port")],
         ),
         (
             "{ from = [\"server\"], to = [\"client\"], tcp = [1, 1] }",
-            &[("flow", "stands twice")],
+            &[("port-twice", "stands twice")],
         ),
         (
             "{ from = [\"server\"], to = [\"client\"], via = \"discovery\", tcp = [1] }",
-            &[("flow", "something else than UDP")],
+            &[("via-transport", "something else than UDP")],
         ),
         (
             "{ from = [\"server\"], to = [\"client\"], via = \"cloud\", udp = [1] }",
-            &[("flow", "`via` needs a multicast or broadcast group")],
+            &[("via-kind", "`via` needs a multicast or broadcast group")],
         ),
         (
             "{ from = [\"server\"], to-group = \"discovery\", udp = [1] }",
-            &[("flow", "`to-group` needs a group of hosts")],
+            &[("to-group-kind", "`to-group` needs a group of hosts")],
         ),
         (
             "{ to = [\"client\"], tcp = [1] }",
