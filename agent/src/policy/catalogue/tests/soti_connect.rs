@@ -2,6 +2,7 @@
 //! easily read wrongly say what was decided.
 
 use super::*;
+use crate::policy::show;
 use crate::policy::schema::Encrypted;
 use crate::policy::values::Transport;
 
