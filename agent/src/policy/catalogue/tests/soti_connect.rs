@@ -2,8 +2,8 @@
 //! easily read wrongly say what was decided.
 
 use super::*;
-use crate::policy::show;
 use crate::policy::schema::Encrypted;
+use crate::policy::show;
 use crate::policy::values::Transport;
 
 /// Runs a check over the policy.
