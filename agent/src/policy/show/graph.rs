@@ -1,5 +1,5 @@
 //! Who reaches whom, as a graph: roles and groups are nodes, flows between two of them are one
-//! edge with all their ports. Flows that hang on a condition are dashed; flows that never leave
+//! edge with all their ports. Flows that hang on a condition or a version are dashed; flows that never leave
 //! a host are not drawn.
 
 use std::fmt::Write as _;
@@ -65,34 +65,44 @@ struct Node {
     group: bool,
 }
 
+/// A transport, and the group that it is sent to.
+type Carrier = (Transport, Option<String>);
+
 struct Edge {
     from: usize,
     to: usize,
     conditional: bool,
-    /// Ports as documented, by transport; both in the order of the rows.
-    ports: Vec<(Transport, Vec<String>)>,
+    /// Ports as documented, by transport and the multicast or broadcast group that it is sent to;
+    /// all in the order of the rows.
+    ports: Vec<(Carrier, Vec<String>)>,
 }
 
 impl Edge {
-    /// One line per transport. A port without a default is `<name>`, which Mermaid would read as
+    /// One line per transport and group. A port without a default is `<name>`, which Mermaid would read as
     /// a tag; there it is escaped.
     fn label(&self, newline: &str, less: &str) -> String {
         let lines: Vec<String> = self
             .ports
             .iter()
-            .map(|(transport, ports)| {
-                let ports = ports.join(", ").replace('<', less);
-                format!("{transport} {ports}").trim_end().to_owned()
+            .map(|((transport, via), ports)| {
+                let mut line = transport.to_string();
+                if !ports.is_empty() {
+                    line += &format!(" {}", ports.join(", ").replace('<', less));
+                }
+                if let Some(via) = via {
+                    line += &format!(" via {via}");
+                }
+                line
             })
             .collect();
         lines.join(newline)
     }
 
-    fn add(&mut self, transport: Transport, ports: impl Iterator<Item = String>) {
-        let index = match self.ports.iter().position(|(own, _)| *own == transport) {
+    fn add(&mut self, carrier: Carrier, ports: impl Iterator<Item = String>) {
+        let index = match self.ports.iter().position(|(own, _)| *own == carrier) {
             Some(index) => index,
             None => {
-                self.ports.push((transport, Vec::new()));
+                self.ports.push((carrier, Vec::new()));
                 self.ports.len() - 1
             }
         };
@@ -126,7 +136,9 @@ impl Graph {
     }
 
     fn add(&mut self, policy: &Policy, row: &Row, flow: &Flow) {
-        let conditional = policy.flow_conditions(row, flow).next().is_some();
+        let conditional =
+            policy.flow_conditions(row, flow).next().is_some() || !row.since.is_empty();
+        let via = flow.via.as_ref().map(|via| via.get_ref().clone());
         let group = flow.to_group.as_ref();
         for from in &flow.from {
             for to in flow.to.iter().chain(group) {
@@ -137,7 +149,8 @@ impl Graph {
                         .ports(transport)
                         .iter()
                         .map(|port| policy.documented_port(port.get_ref()));
-                    self.edge(from, to, conditional).add(transport, ports);
+                    self.edge(from, to, conditional)
+                        .add((transport, via.clone()), ports);
                 }
             }
         }

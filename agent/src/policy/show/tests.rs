@@ -1,3 +1,6 @@
+mod drawn;
+mod shape;
+
 use serde_json::{Value, json};
 
 use super::*;
