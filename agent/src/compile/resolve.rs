@@ -3,6 +3,7 @@
 //! Pure. Every flow of every row of a selected product comes out in exactly one place: in a
 //! rule, or in one of the lists that say why it makes none.
 
+mod crossing;
 mod needs;
 mod notices;
 mod own;
@@ -13,6 +14,7 @@ mod words;
 
 use agent_common::event::Direction;
 
+pub use self::crossing::{Crossing, crossings};
 pub use self::needs::{Need, Needs, needs};
 use self::peers::PeerBook;
 use self::product::{Draft, Place, Selected};

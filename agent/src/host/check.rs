@@ -5,7 +5,6 @@ mod block;
 mod host;
 mod names;
 mod needs;
-mod row;
 
 use std::fmt::Write;
 

@@ -275,9 +275,9 @@ impl Policy {
     /// The version lines of a row whose version is too low, or was not said: line, the version
     /// from which the row holds, and which of the two.
     pub fn since_unmet<'a>(
-        &'a self,
+        &self,
         row: &'a Row,
-        said: &'a BTreeMap<String, Version>,
+        said: &BTreeMap<String, Version>,
     ) -> impl Iterator<Item = (&'a str, &'a Version, Truth)> {
         row.since.iter().filter_map(|(line, from)| {
             let truth = match said.get(line) {

@@ -3,13 +3,14 @@
 
 use agent_common::event::Direction;
 
-use super::product::{Other, Selected};
+use super::crossing::Other;
+use super::product::Selected;
 use crate::diagnose::Keyed;
 use crate::host::Product;
 use crate::host::schema::Stage;
-use crate::policy::Policy;
 use crate::policy::schema::Scope;
 use crate::policy::values::PortRef;
+use crate::policy::{Policy, Truth};
 
 /// One thing to say, and what hangs on it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,11 +56,14 @@ pub fn needs(policy: &Policy, roles: &[&str], topologies: &[&str]) -> Needs {
         }
         let id = row.id.get_ref().to_string();
         for part in row.parts() {
-            let pairs = selected.crossing(part.flow);
+            let pairs = selected.pairs(part.flow).crossing;
             if pairs.is_empty() {
                 continue;
             }
-            let unmet = selected.failing(row, part.flow);
+            // What was not said and has no default does not fail.
+            let unmet = selected.unmet(row, part.flow).conditions.into_iter();
+            let unmet = unmet.filter(|(_, truth)| *truth == Truth::Fails);
+            let unmet: Vec<String> = unmet.map(|(condition, _)| condition.to_string()).collect();
             let note = |list: &mut Vec<Need>, name: &str, directions: &[Direction]| {
                 add(list, name, &id, &unmet, directions);
             };
@@ -67,18 +71,12 @@ pub fn needs(policy: &Policy, roles: &[&str], topologies: &[&str]) -> Needs {
             for pair in &pairs {
                 all.push(pair.direction);
                 let one = [pair.direction];
-                match pair.other {
-                    Other::Role(role) => note(&mut needs.roles, role, &one),
-                    Other::Group(group) if selected.is_open(group) => {
-                        note(&mut needs.groups, group, &one);
-                    }
-                    Other::Group(_) => {}
+                if let Other::Role(role) = pair.other {
+                    note(&mut needs.roles, role, &one);
                 }
             }
-            if let Some(via) = part.flow.via.as_ref().map(toml::Spanned::get_ref)
-                && selected.is_open(via)
-            {
-                note(&mut needs.groups, via, &all);
+            for group in selected.open_groups(part.flow, &pairs) {
+                note(&mut needs.groups, group, &all);
             }
             for condition in policy.flow_conditions(row, part.flow) {
                 note(&mut needs.options, condition.option(), &all);

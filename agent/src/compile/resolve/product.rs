@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use agent_common::event::Direction;
 
+use super::crossing::{Other, Pair};
 use super::peers::{PeerBook, distinct, is_nobody, union};
 use super::words::{Wildcard, bound_by_host, need_of, quoted};
 use crate::host::Product;
@@ -20,9 +21,9 @@ use crate::rule::{Peers, Service};
 pub(super) struct Selected<'a> {
     pub(super) product: &'a Product,
     pub(super) policy: &'a Policy,
-    topologies: BTreeSet<&'a str>,
-    options: OptionValues,
-    versions: BTreeMap<String, Version>,
+    pub(super) topologies: BTreeSet<&'a str>,
+    pub(super) options: OptionValues,
+    pub(super) versions: BTreeMap<String, Version>,
     ports: BTreeMap<String, Vec<PortRange>>,
 }
 
@@ -66,27 +67,6 @@ pub(super) struct Draft {
     pub(super) stated: bool,
 }
 
-/// The end of a pair that is not this host.
-#[derive(Clone, Copy)]
-pub(super) enum Other<'a> {
-    Role(&'a str),
-    Group(&'a str),
-}
-
-/// A pair of roles of which this host plays one.
-pub(super) struct Pair<'a> {
-    pub(super) direction: Direction,
-    own: &'a str,
-    pub(super) other: Other<'a>,
-}
-
-/// The pairs of a flow, sorted by what they are to this host.
-#[derive(Default)]
-struct Pairs<'a> {
-    crossing: Vec<Pair<'a>>,
-    inside: Vec<&'a str>,
-}
-
 impl<'a> Selected<'a> {
     pub(super) fn new(product: &'a Product, policy: &'a Policy) -> Self {
         Self {
@@ -110,20 +90,6 @@ impl<'a> Selected<'a> {
     /// Whether the row's topologies hold.
     pub(super) fn holds_here(&self, row: &Row) -> bool {
         self.policy.row_in(row, &self.topologies)
-    }
-
-    /// The conditions of a flow that fail; what was not said and has no default does not.
-    pub(super) fn failing(&self, row: &Row, flow: &Flow) -> Vec<String> {
-        let conditions = self.policy.flow_conditions(row, flow);
-        conditions
-            .filter(|condition| self.options.holds(condition) == Truth::Fails)
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    /// The pairs of a flow that leave or enter this host.
-    pub(super) fn crossing<'f>(&self, flow: &'f Flow) -> Vec<Pair<'f>> {
-        self.pairs(flow).crossing
     }
 
     /// Whether the operator must say who is in a group.
@@ -150,8 +116,8 @@ impl<'a> Selected<'a> {
     /// Where one flow stands. A document's wildcard that lets anyone in is noted in `wildcards`.
     pub(super) fn place(
         &self,
-        row: &Row,
-        part: &FlowPart<'_>,
+        row: &'a Row,
+        part: &FlowPart<'a>,
         book: &mut PeerBook<'_>,
         wildcards: &mut Vec<Wildcard>,
     ) -> Place {
@@ -161,7 +127,7 @@ impl<'a> Selected<'a> {
                 reason: reason.to_owned(),
             };
         }
-        if let Some(inactive) = self.unmet(row, part.flow) {
+        if let Some(inactive) = self.inactive(row, part.flow) {
             return inactive;
         }
         if self.policy.scope_of(row) == Some(Scope::Host) {
@@ -181,25 +147,25 @@ impl<'a> Selected<'a> {
         self.cross(row, part, &pairs.crossing, book, wildcards)
     }
 
-    /// What of topologies, options and versions does not hold.
-    fn unmet(&self, row: &Row, flow: &Flow) -> Option<Place> {
+    /// The place of a flow whose topologies, options or versions do not hold.
+    fn inactive(&self, row: &'a Row, flow: &'a Flow) -> Option<Place> {
         let (mut why, mut needs) = (Vec::new(), Vec::new());
-        if !self.policy.row_in(row, &self.topologies) {
+        if !self.holds_here(row) {
             let wanted = self.policy.topologies_of(row);
             let wanted: Vec<&str> = wanted.iter().map(|name| name.get_ref().as_str()).collect();
             why.push(format!("it holds in topology {}", quoted(&wanted, " or ")));
             let first = wanted.first().copied().unwrap_or_default();
             needs.push(format!("topologies = [\"{first}\"]"));
         }
-        for condition in self.policy.flow_conditions(row, flow) {
-            let truth = self.options.holds(condition);
+        let unmet = self.unmet(row, flow);
+        for (condition, truth) in unmet.conditions {
             let need = need_of(condition);
-            if truth != Truth::Holds && !needs.contains(&need) {
+            if !needs.contains(&need) {
                 why.push(self.why_not(condition, truth));
                 needs.push(need);
             }
         }
-        for (line, from, truth) in self.policy.since_unmet(row, &self.versions) {
+        for (line, from, truth) in unmet.versions {
             let unsaid = match truth {
                 Truth::Unsaid => ", and no version is said",
                 _ => "",
@@ -224,48 +190,6 @@ impl<'a> Selected<'a> {
             }
             (Condition::Is(..), ..) => format!("option `{option}` is another"),
         }
-    }
-
-    /// Two roles of this host stay inside, except where other hosts play one of them too: the
-    /// flow leaves for a to-role, and comes from a from-role, that is `several`.
-    fn pairs<'f>(&self, flow: &'f Flow) -> Pairs<'f> {
-        let mut pairs = Pairs::default();
-        let several = |role: &str| self.policy.several(role, &self.topologies);
-        let plays = |role: &str| self.product.plays(role);
-        for from in flow.from.iter().map(|role| role.get_ref().as_str()) {
-            if let Some(group) = &flow.to_group
-                && plays(from)
-            {
-                pairs.crossing.push(Pair {
-                    direction: Direction::Egress,
-                    own: from,
-                    other: Other::Group(group.get_ref()),
-                });
-            }
-            for to in flow.to.iter().map(|role| role.get_ref().as_str()) {
-                let both = plays(from) && plays(to);
-                let leaves = plays(from) && (!both || several(to));
-                let comes = plays(to) && (!both || several(from));
-                if leaves {
-                    pairs.crossing.push(Pair {
-                        direction: Direction::Egress,
-                        own: from,
-                        other: Other::Role(to),
-                    });
-                }
-                if comes {
-                    pairs.crossing.push(Pair {
-                        direction: Direction::Ingress,
-                        own: to,
-                        other: Other::Role(from),
-                    });
-                }
-                if both && !leaves && !comes {
-                    pairs.inside.push(from);
-                }
-            }
-        }
-        pairs
     }
 
     /// The rules of the pairs that leave or enter this host.

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::row::{Crossing, Selected};
 use super::{Out, listed};
+use crate::compile::resolve::{Crossing, crossings};
 use crate::facts::Facts;
 use crate::host::kinds::Kind;
 use crate::host::peers::{Peer, Peers};
 use crate::host::{HostConfig, Product};
-use crate::policy::schema::GroupKind;
 use crate::policy::{Policy, PortProblem, PortRef, Truth};
 
 /// A name of the policy, and the rows that need it.
@@ -23,16 +22,15 @@ pub(super) fn check(
     facts: &Facts,
     out: &mut Out<'_>,
 ) {
-    let selected = Selected::new(product, policy);
-    let crossings = selected.crossings();
+    let crossings = crossings(product, policy);
     unsaid(product, policy, &crossings, out);
     let holding: Vec<&Crossing<'_>> = crossings
         .iter()
         .filter(|crossing| crossing.truth == Truth::Holds)
         .collect();
     roles(config, product, &holding, facts, out);
-    groups(product, policy, &holding, out);
-    ports(&selected, &holding, out);
+    groups(product, &holding, out);
+    ports(product, policy, &holding, out);
 }
 
 fn gather<'a>(rows: &mut Rows<'a>, name: &'a str, crossing: &Crossing<'_>) {
@@ -160,20 +158,12 @@ fn ipv4_only(config: &HostConfig, peers: &Peers, facts: &Facts) -> bool {
 }
 
 /// Groups that the document leaves open.
-fn groups(product: &Product, policy: &Policy, holding: &[&Crossing<'_>], out: &mut Out<'_>) {
+fn groups(product: &Product, holding: &[&Crossing<'_>], out: &mut Out<'_>) {
     let mut needed = Rows::new();
     for crossing in holding {
-        let flow = crossing.part.flow;
-        let asked = flow.to_group.iter().filter(|_| crossing.leaves);
-        for group in asked.chain(&flow.via) {
-            let open = policy.groups.get(group.get_ref()).is_some_and(|group| {
-                group.addresses.is_empty()
-                    && group.names.is_empty()
-                    && group.kind != Some(GroupKind::Broadcast)
-            });
-            if open && !product.groups.contains(group.get_ref()) {
-                gather(&mut needed, group.get_ref(), crossing);
-            }
+        let unsaid = |group: &&&str| !product.groups.contains(group);
+        for group in crossing.open_groups.iter().filter(unsaid) {
+            gather(&mut needed, group, crossing);
         }
     }
     for (group, rows) in needed {
@@ -191,14 +181,13 @@ fn groups(product: &Product, policy: &Policy, holding: &[&Crossing<'_>], out: &m
 }
 
 /// Ports without a value.
-fn ports(selected: &Selected<'_>, holding: &[&Crossing<'_>], out: &mut Out<'_>) {
-    let (product, policy) = (selected.product, selected.policy);
-    let said = product.ports_said();
+fn ports(product: &Product, policy: &Policy, holding: &[&Crossing<'_>], out: &mut Out<'_>) {
+    let (said, options) = (product.ports_said(), product.option_values(policy));
     let mut needed: BTreeMap<String, (BTreeSet<String>, Option<String>)> = BTreeMap::new();
     for crossing in holding {
         for port in crossing.part.ports() {
             let PortRef::Named(name) = port else { continue };
-            let Err(problem) = policy.ports_in_force(port, &said, &selected.options) else {
+            let Err(problem) = policy.ports_in_force(port, &said, &options) else {
                 continue;
             };
             if let Some((name, because)) = root(name, &problem) {

@@ -9,6 +9,9 @@ use super::super::*;
 /// From, to, dashed, and the lines of the label.
 type Drawn = BTreeSet<(String, String, bool, Vec<String>)>;
 
+/// Ports by transport and group, in the order of the rows.
+type Parts = Vec<(String, Vec<String>)>;
+
 /// A text in double quotes at the start, and what follows it.
 fn quoted(text: &str) -> (String, &str) {
     let text = text
@@ -121,7 +124,7 @@ fn read_mermaid(text: &str) -> Drawn {
 
 /// The same from the JSON: who reaches whom, over what, and whether a condition must hold.
 fn from_json(shown: &Value) -> Drawn {
-    let mut edges: BTreeMap<(String, String, bool), Vec<(String, Vec<String>)>> = BTreeMap::new();
+    let mut edges: BTreeMap<(String, String, bool), Parts> = BTreeMap::new();
     for row in shown["rows"].as_array().unwrap() {
         if row["scope"] == "host" {
             continue;
