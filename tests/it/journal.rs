@@ -66,6 +66,7 @@ fn denied(count: u64) -> Entry {
             expected: None,
             seen: "ingress tcp/443 from 10.9.9.9".to_owned(),
             text: "seal-ipp-checkin is open to print-client".to_owned(),
+            condition: None,
             remedy: "peers.print-client = [\"10.9.9.9\"]".to_owned(),
             step: "add it".to_owned(),
             rows: vec![],

@@ -37,6 +37,8 @@ pub struct Explanation {
     pub seen: String,
     /// Both in a sentence, with the service in the vendor's word.
     pub text: String,
+    /// What must be so for `remedy` to be right, where that is for people to know.
+    pub condition: Option<String>,
     /// A line to paste, or why nothing should be done.
     pub remedy: String,
     /// The next step in a few words, where there is no room for `remedy`.

@@ -7,6 +7,7 @@ use agent_common::verdict::Action;
 
 use super::aggregate::{Merged, Overflow};
 use super::decode::Transport;
+use super::explain::Explanation;
 use super::fields::{Denied, Lost};
 
 /// Characters that a sentence has at most.
@@ -18,17 +19,39 @@ const LEAST_TEXT: usize = 80;
 pub(super) fn denied(denied: &Denied) -> String {
     let head = head(&denied.merged);
     let explanation = &denied.explanation;
-    for step in [&explanation.remedy, &explanation.step] {
+    // Who has read neither this nor a manual learns where a line belongs, as long as there is room to say it.
+    let remedy = &explanation.remedy;
+    let placed = place(remedy).map(|place| format!("{remedy}{place}"));
+    let steps = [placed.as_ref(), Some(remedy), Some(&explanation.step)];
+    for step in steps.into_iter().flatten() {
+        let step = led(explanation, step);
         let whole = format!("{head}: {}; {step}", explanation.text);
         if whole.chars().count() <= MOST {
             return whole;
         }
     }
     // The step matters more than the end of the text.
-    let step = &explanation.step;
+    let step = led(explanation, &explanation.step);
     let room = MOST.saturating_sub(head.chars().count() + step.chars().count() + 4);
     let text = cut(&explanation.text, room.max(LEAST_TEXT));
     cut(&format!("{head}: {text}; {step}"), MOST)
+}
+
+/// Where a line to paste belongs: it ends with its table in a comment, or it is a table by itself.
+fn place(remedy: &str) -> Option<&'static str> {
+    if remedy.contains(" # ") && remedy.ends_with(']') {
+        Some(" of portcullis.toml, then `portcullis apply`")
+    } else if remedy.ends_with('}') {
+        Some(" in a file of its own in conf.d, then `portcullis apply`")
+    } else {
+        None
+    }
+}
+
+/// The next step, with what it hangs on.
+fn led(explanation: &Explanation, step: &str) -> String {
+    let lead = explanation.condition.as_deref().unwrap_or("next");
+    format!("{lead}: {step}")
 }
 
 pub(super) fn overflow(overflow: &Overflow) -> String {
@@ -64,7 +87,7 @@ fn seconds(time: jiff::Timestamp) -> String {
 fn head(merged: &Merged) -> String {
     let denial = &merged.denial;
     let verb = match denial.action {
-        Action::Audit => "audit, would deny",
+        Action::Audit => "passed by audit, else denied",
         Action::Deny | Action::Allow => "denied",
     };
     let times = match (merged.repeats, merged.count) {

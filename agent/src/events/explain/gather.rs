@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_common::event::Direction;
 use ipnet::IpNet;
 
-use super::knowledge::{Binding, ExpiredAllow, Knowledge, KnownFlow, KnownRule, State, Written};
+use super::knowledge::{
+    Binding, ExpiredAllow, Knowledge, KnownFlow, KnownRule, Need, State, Written,
+};
 use crate::compile::resolve::{FlowId, Resolved};
 use crate::facts::Facts;
 use crate::host::schema::{Allow, BaselineItem};
@@ -34,6 +36,7 @@ impl Knowledge {
                 continue;
             };
             knowledge.bindings.extend(bindings(product, facts));
+            knowledge.bindings.extend(groups(product, policy, facts));
             let selected = Selected::new(product, policy, resolved);
             for row in policy.rows_in_order() {
                 for part in row.parts() {
@@ -140,13 +143,18 @@ impl<'a> Selected<'a> {
             }
             ports.extend(in_force);
         }
+        let (leaves, comes) = (plays(&part.flow.from), plays(&part.flow.to));
         KnownFlow {
             product: self.product.name.clone(),
-            leaves: plays(&part.flow.from),
-            comes: plays(&part.flow.to),
+            leaves,
+            comes,
             ports,
             moved,
-            state: self.state(row, part, id),
+            state: if leaves || comes {
+                self.state(row, part, id)
+            } else {
+                State::OtherRole
+            },
             ..documented_flow(self.policy, row, part)
         }
     }
@@ -166,21 +174,27 @@ impl<'a> Selected<'a> {
         }
         // What weighs most decides: a topology is not grown for the sake of an option.
         if !self.policy.row_in(row, &self.topologies) {
-            return State::Topology(self.topology_line(row));
+            return State::Topology(self.topology_need(row));
         }
-        let versions: Vec<String> = self
+        let versions: Vec<Need> = self
             .policy
             .since_unmet(row, &self.versions)
-            .map(|(line, from, _)| format!("versions.{line} = \"{from}\""))
+            .map(|(line, from, _)| Need {
+                line: format!("versions.{line} = \"{from}\""),
+                words: match self.versions.get(line) {
+                    Some(said) => format!("came with {line} {from}, the configuration says {said}"),
+                    None => format!("came with {line} {from}, the configuration names none"),
+                },
+            })
             .collect();
         if !versions.is_empty() {
             return State::Version(versions);
         }
-        let mut options: Vec<String> = Vec::new();
+        let mut options: Vec<Need> = Vec::new();
         for condition in self.policy.flow_conditions(row, part.flow) {
-            let line = option_line(condition);
-            if self.options.holds(condition) != Truth::Holds && !options.contains(&line) {
-                options.push(line);
+            let need = option_need(condition);
+            if self.options.holds(condition) != Truth::Holds && !options.contains(&need) {
+                options.push(need);
             }
         }
         if options.is_empty() {
@@ -191,7 +205,7 @@ impl<'a> Selected<'a> {
     }
 
     /// The topologies to select: the row's first beside those that it can be added to, or in place of what is selected.
-    fn topology_line(&self, row: &Row) -> String {
+    fn topology_need(&self, row: &Row) -> Need {
         let first = self.policy.topologies_of(row).first();
         let wanted = first.map_or("", |name| name.get_ref().as_str());
         let implied = self.policy.implied_topologies([wanted]);
@@ -206,7 +220,10 @@ impl<'a> Selected<'a> {
             .filter(|name| adds && !implied.contains(name));
         let mut names: Vec<String> = kept.map(|name| format!("\"{name}\"")).collect();
         names.push(format!("\"{wanted}\""));
-        format!("topologies = [{}]", names.join(", "))
+        Need {
+            line: format!("topologies = [{}]", names.join(", ")),
+            words: format!("belongs to topology {wanted}, which is not selected here"),
+        }
     }
 }
 
@@ -228,6 +245,7 @@ fn documented_flow(policy: &Policy, row: &Row, part: &FlowPart<'_>) -> KnownFlow
         service: row.service.clone(),
         from: names(&part.flow.from),
         to,
+        via_group: part.flow.via.is_some(),
         leaves: false,
         comes: false,
         carrier: part.transport,
@@ -258,12 +276,22 @@ fn documented(policy: &Policy, port: &PortRef) -> Vec<PortRange> {
         .unwrap_or_default()
 }
 
-fn option_line(condition: &Condition) -> String {
-    match condition {
-        Condition::On(option) => format!("options.{option} = true"),
-        Condition::Off(option) => format!("options.{option} = false"),
-        Condition::Is(option, choice) => format!("options.{option} = \"{choice}\""),
-    }
+fn option_need(condition: &Condition) -> Need {
+    let (line, words) = match condition {
+        Condition::On(option) => (
+            format!("options.{option} = true"),
+            format!("hangs on option {option}, which is off here"),
+        ),
+        Condition::Off(option) => (
+            format!("options.{option} = false"),
+            format!("holds without option {option}, which is on here"),
+        ),
+        Condition::Is(option, choice) => (
+            format!("options.{option} = \"{choice}\""),
+            format!("hangs on option {option} being {choice}, which it is not here"),
+        ),
+    };
+    Need { line, words }
 }
 
 fn bindings<'a>(product: &'a Product, facts: &'a Facts) -> impl Iterator<Item = Binding> + 'a {
@@ -284,6 +312,39 @@ fn bindings<'a>(product: &'a Product, facts: &'a Facts) -> impl Iterator<Item = 
             entries: entries(peers),
         },
         peers: admitted(peers, facts),
+    })
+}
+
+/// Groups that the operator leaves as the document has them.
+fn groups<'a>(
+    product: &'a Product,
+    policy: &'a Policy,
+    facts: &'a Facts,
+) -> impl Iterator<Item = Binding> + 'a {
+    let unbound = policy
+        .groups
+        .iter()
+        .filter(|(name, _)| product.groups.get(name).is_none());
+    unbound.map(|(name, group)| {
+        let names = || group.names.iter().map(|name| name.get_ref().as_str());
+        let known = names().filter_map(|name| facts.names.get(name));
+        let resolved = known.flat_map(|it| &it.addresses).copied();
+        let printed = group.addresses.iter().map(|it| *it.get_ref());
+        Binding {
+            product: product.name.clone(),
+            role: name.to_owned(),
+            written: Written {
+                table: format!("product.{}", product.name),
+                key: format!("groups.{name}"),
+                entries: names().map(str::to_owned).collect(),
+            },
+            // A wildcard can't be resolved: its port is open to anyone.
+            peers: if names().any(|name| name.contains('*')) {
+                Peers::Any
+            } else {
+                Peers::Prefixes(printed.chain(resolved).map(IpNet::from).collect())
+            },
+        }
     })
 }
 

@@ -106,6 +106,8 @@ pub(super) struct KnownFlow {
     pub(super) from: Vec<String>,
     /// The roles (or the group) that are asked.
     pub(super) to: Vec<String>,
+    /// It is sent to a multicast or broadcast group.
+    pub(super) via_group: bool,
     /// This host plays one of `from`.
     pub(super) leaves: bool,
     /// This host plays one of `to`.
@@ -129,18 +131,27 @@ pub(super) enum State {
     Unbound,
     /// The operator left its row out, for this reason.
     Skipped(String),
-    /// It hangs on options: what to say.
-    Option(Vec<String>),
-    /// It hangs on versions: what to say.
-    Version(Vec<String>),
-    /// It belongs to other topologies: what to say.
-    Topology(String),
+    /// It hangs on options.
+    Option(Vec<Need>),
+    /// It hangs on versions.
+    Version(Vec<Need>),
+    /// It belongs to other topologies.
+    Topology(Need),
     /// It stays inside a host.
     HostOnly(String),
     /// This host plays none of its roles.
     OtherRole,
     /// Its product is not selected here.
     OtherProduct,
+}
+
+/// What would have to be said for a row to hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Need {
+    /// The line that says it.
+    pub(super) line: String,
+    /// What the row has to do with it, as the rest of a sentence about the row.
+    pub(super) words: String,
 }
 
 impl KnownFlow {

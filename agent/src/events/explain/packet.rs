@@ -20,7 +20,7 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
                 }
                 _ => "neither IP nor a link protocol that passes".to_owned(),
             },
-            "nothing: no rule can name it; a protocol that the host needs on its link belongs to the list of link protocols",
+            "nothing, no rule can name it; a protocol that the host needs on its link belongs to the list of link protocols",
         ),
         Reason::Unreadable => (
             "a packet that holds the header it announces",
@@ -30,7 +30,7 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
         Reason::Header => (
             "a header with a possible version and length",
             format!("the packet of {peer} has an impossible header"),
-            "nothing: no stack sends such packets",
+            "nothing, no stack sends such packets",
         ),
         Reason::Fragment => (
             "whole packets",
@@ -45,35 +45,27 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
         Reason::Extension => (
             "no IPv6 extension headers but a hop-by-hop header before MLD",
             format!("an IPv6 extension header of {peer} that is not accepted"),
-            "nothing: extension headers serve to pass filters; a product that needs one is worth a report",
+            "nothing, extension headers serve to pass filters; a product that needs one is worth a report",
         ),
         Reason::TcpFlags => (
             "TCP flags that a stack sends",
             format!("TCP flags of {peer} that no stack sends: a scan"),
-            "nothing: it is no connection",
+            "nothing, it is no connection",
         ),
         Reason::Redirect => (
             "routes by configuration",
             format!("an ICMP redirect of {peer}, which would change a route of this host"),
-            "nothing: redirects are never needed with correct routes; correct the route if the sender is the own router",
+            "nothing, redirects are never needed with correct routes; correct the route if the sender is the own router",
         ),
         Reason::Unrelated => (
             "an ICMP error about a packet that this host sent or let in",
             format!("an ICMP message of {peer} about no packet of this host"),
-            "nothing: it comes too late, or is forged",
+            "nothing, it comes too late, or is forged",
         ),
         Reason::OffLink => (
             "neighbour discovery with hop limit 255, router advertisements from a link-local address",
             format!("neighbour discovery of {peer} that was routed: it can't be from the own link"),
-            "nothing: it is forged, or a router forwards what it must not (RFC 4861 section 6.1)",
-        ),
-        Reason::Group => (
-            "a group or broadcast address that a rule names",
-            format!(
-                "{} of {peer} to a multicast or broadcast address that no rule names",
-                words::service(question.transport, question.asked.port)
-            ),
-            "nothing, unless a product here is found this way; then its row names the group",
+            "nothing, it is forged, or a router forwards what it must not (RFC 4861 section 6.1)",
         ),
         Reason::Internal => (
             "tables that can be read",
@@ -82,12 +74,32 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
         ),
         _ => return None,
     };
-    Some(Explanation {
+    Some(at_fault(question, expected, text, remedy))
+}
+
+/// A packet to a group that no rule and no row names.
+pub(super) fn to_a_group(question: &Question) -> Explanation {
+    let text = format!(
+        "{} of {} to a multicast or broadcast address that no rule names",
+        words::service(question.transport, question.asked.port),
+        words::peer_word(question.peer)
+    );
+    at_fault(
+        question,
+        "a group or broadcast address that a rule names",
+        text,
+        "nothing, unless a product here is found this way; then its row names the group",
+    )
+}
+
+fn at_fault(question: &Question, expected: &str, text: String, remedy: &str) -> Explanation {
+    Explanation {
         kind: Kind::None,
         packet: true,
         expected: Some(expected.to_owned()),
         seen: words::seen(question),
         text,
+        condition: None,
         remedy: remedy.to_owned(),
         step: remedy
             .split([':', ';', ','])
@@ -96,5 +108,5 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
             .to_owned(),
         rows: Vec::new(),
         near_rows: Vec::new(),
-    })
+    }
 }

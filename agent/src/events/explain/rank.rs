@@ -22,7 +22,13 @@ impl Knowledge {
             return explanation;
         }
         let asked = Asked::new(self, question);
-        let mut explanation = asked.first_that_fits();
+        let group = question.reason == Reason::Group;
+        let mut explanation = if group {
+            let fits = asked.not_yet();
+            fits.unwrap_or_else(|| packet::to_a_group(question))
+        } else {
+            asked.first_that_fits()
+        };
         if question.audited {
             explanation.rows = asked.audit_rules();
         }
@@ -139,10 +145,7 @@ impl<'a> Asked<'a> {
             .or_else(|| self.admitted())
             .or_else(|| self.expired())
             .or_else(|| self.peer())
-            .or_else(|| self.skipped())
-            .or_else(|| self.option())
-            .or_else(|| self.version())
-            .or_else(|| self.topology())
+            .or_else(|| self.not_yet())
             .or_else(|| self.host_only())
             .or_else(|| self.direction())
             .or_else(|| self.transport())
@@ -153,6 +156,14 @@ impl<'a> Asked<'a> {
         fits.unwrap_or_else(|| self.none())
     }
 
+    /// A row of this host has the port, but something said here keeps it closed.
+    fn not_yet(&self) -> Option<Explanation> {
+        self.skipped()
+            .or_else(|| self.option())
+            .or_else(|| self.version())
+            .or_else(|| self.topology())
+    }
+
     pub(super) fn answer(&self, kind: Kind, expected: Option<String>, text: String) -> Explanation {
         Explanation {
             kind,
@@ -160,6 +171,7 @@ impl<'a> Asked<'a> {
             expected,
             seen: seen(self.question),
             text,
+            condition: None,
             remedy: String::new(),
             step: String::new(),
             rows: Vec::new(),
@@ -191,10 +203,12 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// Those with this port (or without ports) in a state.
+    /// Those with this port (or without ports) in a state. What was sent to a group is near what is sent to groups.
     pub(super) fn in_state(&self, wanted: fn(&State) -> bool) -> Vec<&'a KnownFlow> {
+        let to_group = self.question.reason == Reason::Group;
         self.flows(self.began)
             .filter(|flow| wanted(&flow.state) && self.names_port(flow))
+            .filter(|flow| flow.via_group || !to_group)
             .collect()
     }
 
@@ -230,10 +244,10 @@ impl<'a> Asked<'a> {
             format!("{id} blocks {peer} in both directions"),
         );
         answer.remedy = format!(
-            "nothing: it is meant; to admit {peer}, take it out of [{}]",
+            "nothing, it is meant; to admit {peer}, take it out of [{}]",
             id.replace('/', ".")
         );
-        answer.step = "nothing: it is meant".to_owned();
+        answer.step = "nothing, it is meant".to_owned();
         answer.rows = rule.map(|rule| rule.id.clone()).into_iter().collect();
         answer.near_rows = answer.rows.clone();
         Some(answer)
@@ -252,21 +266,26 @@ impl<'a> Asked<'a> {
             return None;
         }
         let near = rule.map(|rule| ids(rule)).unwrap_or_default();
-        let by = match near.first() {
-            Some(row) => format!("its flow is open by {row}"),
-            None => "its flow is open by default".to_owned(),
+        let of_rule = rule.into_iter().flat_map(|rule| &rule.flows);
+        let flows: Vec<&KnownFlow> = of_rule
+            .filter_map(|&place| self.knowledge.flows.get(place))
+            .collect();
+        let by = match (flows.is_empty(), near.first()) {
+            (false, _) => label(&flows),
+            (true, Some(rule)) => rule.clone(),
+            (true, None) => "the default".to_owned(),
         };
         let (text, remedy) = if self.question.asked.answers {
             (
                 format!(
-                    "an answer to no question that is known: {by}, but the question was never asked, or too long ago"
+                    "an answer to no known question: {by} admits the flow, but nobody asked, or too long ago"
                 ),
-                "nothing: it came too late, or nobody asked",
+                "nothing, unless there are many: then look for a slow or restarted service",
             )
         } else {
             (
-                format!("{by} in the policy that is in force now; it was judged by an earlier one"),
-                "nothing: what is sent again passes",
+                format!("{by} admits it now; an earlier policy denied this packet"),
+                "nothing, what is sent again passes",
             )
         };
         let mut answer = self.answer(Kind::None, None, text);
@@ -366,10 +385,17 @@ impl<'a> Asked<'a> {
             Kind::Peer,
             self.expected(&some(&admitted)),
             format!(
-                "{subject} is open to {}; {peer} {}",
+                "{subject} is open to {} only; {peer} {}",
                 some(&admitted),
                 self.standing()
             ),
+        );
+        let role = likely.or(flows.first());
+        answer.condition = Some(
+            match role.and_then(|flow| remedy::role_of(flow, self.began)) {
+                Some(role) => format!("if it is {role}"),
+                None => "if it may".to_owned(),
+            },
         );
         answer.remedy = remedy::add(&written, peer);
         answer.step = format!("add it to {} under [{}]", written.key, written.table);
@@ -377,7 +403,7 @@ impl<'a> Asked<'a> {
         Some(answer)
     }
 
-    /// Which roles the peer plays: `is in no role here`, `is in api-client`.
+    /// Which roles the peer plays: `plays no role here`, `plays api-client`.
     fn standing(&self) -> String {
         let bound = self.knowledge.bindings.iter();
         let roles = distinct(
@@ -387,9 +413,9 @@ impl<'a> Asked<'a> {
                 .map(|it| it.role.clone()),
         );
         if roles.is_empty() {
-            "is in no role here".to_owned()
+            "plays no role here".to_owned()
         } else {
-            format!("is in {}", some(&roles))
+            format!("plays {}", some(&roles))
         }
     }
 
@@ -404,7 +430,7 @@ impl<'a> Asked<'a> {
                     self.service()
                 ),
             );
-            answer.remedy = "nothing: nobody asked".to_owned();
+            answer.remedy = "nothing, nobody asked".to_owned();
             answer.step = answer.remedy.clone();
             return answer;
         }
@@ -436,7 +462,7 @@ impl<'a> Asked<'a> {
                     "nothing, unless it is meant: icmp-echo.{way} = [\"{peer}\"] # under [baseline]"
                 )
             }
-            _ => "nothing: no key opens it".to_owned(),
+            _ => "nothing, no key opens it".to_owned(),
         };
         answer.step = "nothing, unless it is meant: an [allow] with a reason".to_owned();
         answer

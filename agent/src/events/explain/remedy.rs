@@ -34,22 +34,24 @@ pub(super) fn written(knowledge: &Knowledge, product: &str, role: &str) -> Writt
     }
 }
 
-/// A line of a product's table, and in its comment what the other end needs besides.
-pub(super) fn line(
+/// The first of some lines of a product's table; in its comment the others, and what the other end needs besides.
+pub(super) fn line<'a>(
     knowledge: &Knowledge,
-    line: &str,
+    mut lines: impl Iterator<Item = &'a str>,
     flow: &KnownFlow,
     direction: Direction,
     peer: Option<IpAddr>,
 ) -> String {
-    let besides = match (role_of(flow, direction), peer) {
-        (Some(role), Some(peer)) if !plays(knowledge, &flow.product, role, peer) => {
-            let written = written(knowledge, &flow.product, role);
-            format!("; and {}", longer(&written, peer))
-        }
-        _ => String::new(),
-    };
-    format!("{line} # under [product.{}]{besides}", flow.product)
+    let first = lines.next().unwrap_or_default();
+    let mut besides: Vec<String> = lines.map(str::to_owned).collect();
+    if let (Some(role), Some(peer)) = (role_of(flow, direction), peer)
+        && !plays(knowledge, &flow.product, role, peer)
+    {
+        let written = written(knowledge, &flow.product, role);
+        besides.push(longer(&written, peer));
+    }
+    let besides: String = besides.iter().map(|it| format!("and {it}, ")).collect();
+    format!("{first} # {besides}under [product.{}]", flow.product)
 }
 
 /// The role at the other end that a peer most likely plays: one that is not at this end too.

@@ -3,7 +3,7 @@
 use agent_common::event::Direction;
 
 use super::Explanation;
-use super::knowledge::{KnownFlow, State};
+use super::knowledge::{KnownFlow, Need, State};
 use super::rank::Asked;
 use super::remedy;
 use super::words::{distinct, label, ports, some, toward};
@@ -41,28 +41,28 @@ impl Asked<'_> {
     pub(super) fn option(&self) -> Option<Explanation> {
         let flows = self.in_state(|state| matches!(state, State::Option(_)));
         let first = flows.first()?;
-        let State::Option(lines) = &first.state else {
+        let State::Option(needs) = &first.state else {
             return None;
         };
-        Some(self.needs(Kind::Option, &flows, first, lines))
+        Some(self.needs(Kind::Option, &flows, first, needs))
     }
 
     pub(super) fn version(&self) -> Option<Explanation> {
         let flows = self.in_state(|state| matches!(state, State::Version(_)));
         let first = flows.first()?;
-        let State::Version(lines) = &first.state else {
+        let State::Version(needs) = &first.state else {
             return None;
         };
-        Some(self.needs(Kind::Version, &flows, first, lines))
+        Some(self.needs(Kind::Version, &flows, first, needs))
     }
 
     pub(super) fn topology(&self) -> Option<Explanation> {
         let flows = self.in_state(|state| matches!(state, State::Topology(_)));
         let first = flows.first()?;
-        let State::Topology(line) = &first.state else {
+        let State::Topology(need) = &first.state else {
             return None;
         };
-        Some(self.needs(Kind::Topology, &flows, first, std::slice::from_ref(line)))
+        Some(self.needs(Kind::Topology, &flows, first, std::slice::from_ref(need)))
     }
 
     /// A row that hangs on something that the configuration does not say.
@@ -71,17 +71,30 @@ impl Asked<'_> {
         kind: Kind,
         flows: &[&KnownFlow],
         first: &KnownFlow,
-        lines: &[String],
+        needs: &[Need],
     ) -> Explanation {
-        let lines = lines.join(" and ");
+        let joined = |of: fn(&Need) -> &str| -> String {
+            let words: Vec<&str> = needs.iter().map(of).collect();
+            words.join(" and ")
+        };
+        let lines = joined(|need| &need.line);
         let mut answer = self.answer(
             kind,
             self.expected(&format!("{} with {lines}", some(first.others(self.began)))),
-            format!("{} is open only with {lines}", label(flows)),
+            format!("{} {}", label(flows), joined(|need| &need.words)),
+        );
+        answer.condition = Some(
+            match kind {
+                Kind::Version => "if that is out of date",
+                Kind::Topology => "if this host has it",
+                _ if lines.contains('"') => "if it should be",
+                _ => "if it is used here",
+            }
+            .to_owned(),
         );
         answer.remedy = remedy::line(
             self.knowledge,
-            &lines,
+            needs.iter().map(|need| need.line.as_str()),
             first,
             self.began,
             self.question.peer,
@@ -103,8 +116,8 @@ impl Asked<'_> {
             format!("{} stays inside a host: {why}", label(&flows)),
         );
         answer.remedy =
-            "nothing here: what uses it runs on the same host and should be told the loopback address".to_owned();
-        answer.step = "nothing here: the sender should use loopback".to_owned();
+            "nothing here, what uses it runs on the same host and should be told the loopback address".to_owned();
+        answer.step = "nothing here, the sender should use loopback".to_owned();
         answer.near_rows = rows(&flows);
         Some(answer)
     }
@@ -124,11 +137,18 @@ impl Asked<'_> {
                 self.service(),
                 toward(back, &some(first.others(back)))
             )),
-            format!(
-                "{} is documented as {} only",
-                label(&flows),
-                direction_name(back)
-            ),
+            match back {
+                Direction::Ingress => format!(
+                    "{} is documented the other way only, from {} to this host",
+                    label(&flows),
+                    some(first.others(back))
+                ),
+                Direction::Egress => format!(
+                    "{} is documented the other way only, from this host to {}",
+                    label(&flows),
+                    some(first.others(back))
+                ),
+            },
         );
         answer.remedy = format!(
             "nothing, unless this host plays the other role: then correct `roles` under [product.{}]",
@@ -160,12 +180,16 @@ impl Asked<'_> {
                 direction_name(self.began),
                 toward(self.began, &some(first.others(self.began)))
             )),
-            format!("{} is on {other}/{port}", label(&flows)),
+            format!(
+                "{} is documented on {other}/{port}, not on {}",
+                label(&flows),
+                self.question.transport
+            ),
         );
         answer.remedy = if self.question.transport == Transport::Udp && port == 443 {
-            "nothing: HTTP/3 tries udp/443 first and falls back to tcp/443".to_owned()
+            "nothing, HTTP/3 tries udp/443 first and falls back to tcp/443".to_owned()
         } else {
-            format!("nothing here: the sender should use {other}/{port}")
+            format!("nothing here, the sender should use {other}/{port}")
         };
         answer.step = answer.remedy.clone();
         answer.near_rows = rows(&flows);
@@ -231,8 +255,7 @@ impl Asked<'_> {
                 label(&flows)
             ),
         );
-        answer.remedy =
-            format!("nothing here: if {range} is meant, correct the port in the sender");
+        answer.remedy = format!("nothing here, if {range} is meant correct the port in the sender");
         answer.step = answer.remedy.clone();
         answer.near_rows = rows(&flows);
         Some(answer)
@@ -265,7 +288,7 @@ impl Asked<'_> {
             Kind::OtherProduct,
             self.expected(&some(first.others(self.began))),
             format!(
-                "{} documents it, but {} {verb} not selected here",
+                "it is documented as {} of {}, which {verb} not selected here",
                 label(&flows),
                 some(&products)
             ),
@@ -301,7 +324,7 @@ impl Asked<'_> {
             Kind::None,
             None,
             format!(
-                "{} documents it for {role}, a role that this host does not play",
+                "it is documented as {} for {role}, which this host does not play",
                 label(&flows)
             ),
         );

@@ -2,6 +2,7 @@
 
 mod ask;
 mod fixtures;
+mod products;
 
 use self::ask::{Case, check, check_question, message, question};
 use self::fixtures::{adapter, knowledge, product, seal};
@@ -22,35 +23,35 @@ fn every_kind_of_a_seal_server() {
             "ingress tcp 10.9.9.9 443",
             (Kind::Peer, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
-            "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client; 10.9.9.9 is in no role here",
+            "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.9.9.9 plays no role here",
             "peers.print-client = [\"@offices\", \"10.9.9.9\"] # under [product.seal-output-engine]",
         ),
         (
             "ingress tcp 2001:db8:99::9 9000",
             (Kind::Peer, &["seal-output-engine/single-server/11"]),
             Some("ingress tcp/9000 from admin-browser"),
-            "PLOSSYS Administrator (seal-output-engine/single-server/11) is open to admin-browser; 2001:db8:99::9 is in no role here",
+            "PLOSSYS Administrator (seal-output-engine/single-server/11) is open to admin-browser only; 2001:db8:99::9 plays no role here",
             "peers.admin-browser = [\"10.0.200.0/24\", \"2001:db8:99::9\"] # under [product.seal-output-engine]",
         ),
         (
             "ingress tcp 10.0.44.7 443",
             (Kind::Peer, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
-            "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client; 10.0.44.7 is in api-client",
+            "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.0.44.7 plays api-client",
             "peers.print-client = [\"@offices\", \"10.0.44.7\"] # under [product.seal-output-engine]",
         ),
         (
             "ingress tcp 10.9.9.9 22",
             (Kind::Peer, &["failsafe/ssh"]),
             Some("ingress tcp/22 from 10.0.200.0/24"),
-            "failsafe/ssh is open to 10.0.200.0/24; 10.9.9.9 is in no role here",
+            "failsafe/ssh is open to 10.0.200.0/24 only; 10.9.9.9 plays no role here",
             "peers = [\"10.0.200.0/24\", \"10.9.9.9\"] # under [failsafe.ssh]",
         ),
         (
             "egress udp 10.9.9.9 53",
             (Kind::Peer, &["baseline/dns"]),
             Some("egress udp/53 to 10.0.0.53"),
-            "baseline/dns is open to 10.0.0.53; 10.9.9.9 is in no role here",
+            "baseline/dns is open to 10.0.0.53 only; 10.9.9.9 plays no role here",
             "dns = [\"10.0.0.53\", \"10.9.9.9\"] # under [baseline]",
         ),
         (
@@ -64,22 +65,22 @@ fn every_kind_of_a_seal_server() {
             "ingress tcp 10.0.5.7 1948",
             (Kind::Option, &["seal-output-engine/single-server/4"]),
             Some("ingress tcp/1948 from monitoring-server with options.monitoring = true"),
-            "seal-checkin (seal-output-engine/single-server/4) is open only with options.monitoring = true",
-            "options.monitoring = true # under [product.seal-output-engine]; and peers.monitoring-server = [\"10.0.5.7\"]",
+            "seal-checkin (seal-output-engine/single-server/4) hangs on option monitoring, which is off here",
+            "options.monitoring = true # and peers.monitoring-server = [\"10.0.5.7\"], under [product.seal-output-engine]",
         ),
         (
             // the role admits anyone already: the option is all
             "ingress tcp 10.9.9.9 32769",
             (Kind::Option, &["seal-output-engine/single-server/12"]),
             Some("ingress tcp/32769 from oidc-user with options.keycloak = true"),
-            "seal-keycloak (seal-output-engine/single-server/12) is open only with options.keycloak = true",
+            "seal-keycloak (seal-output-engine/single-server/12) hangs on option keycloak, which is off here",
             "options.keycloak = true # under [product.seal-output-engine]",
         ),
         (
             "ingress tcp 10.0.0.12 8300",
             (Kind::Topology, &["seal-output-engine/cluster/39"]),
             Some("ingress tcp/8300 from node with topologies = [\"cluster\"]"),
-            "Consul (seal-output-engine/cluster/39) is open only with topologies = [\"cluster\"]",
+            "Consul (seal-output-engine/cluster/39) belongs to topology cluster, which is not selected here",
             "topologies = [\"cluster\"] # under [product.seal-output-engine]",
         ),
         (
@@ -87,22 +88,22 @@ fn every_kind_of_a_seal_server() {
             "ingress tcp 10.0.0.12 443",
             (Kind::Peer, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
-            "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client; 10.0.0.12 is in node",
+            "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.0.0.12 plays node",
             "peers.print-client = [\"@offices\", \"10.0.0.12\"] # under [product.seal-output-engine]",
         ),
         (
             "egress tcp 10.9.9.9 5601",
             (Kind::Topology, &["seal-output-engine/cluster/34"]),
             Some("egress tcp/5601 to node with topologies = [\"cluster\"]"),
-            "Kibana (seal-output-engine/cluster/34) is open only with topologies = [\"cluster\"]",
-            "topologies = [\"cluster\"] # under [product.seal-output-engine]; and peers.node = [\"10.0.0.12\", \"10.9.9.9\"]",
+            "Kibana (seal-output-engine/cluster/34) belongs to topology cluster, which is not selected here",
+            "topologies = [\"cluster\"] # and peers.node = [\"10.0.0.12\", \"10.9.9.9\"], under [product.seal-output-engine]",
         ),
         (
             "ingress udp 10.1.0.7 443",
             (Kind::Transport, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
-            "seal-ipp-checkin (seal-output-engine/single-server/1) is on tcp/443",
-            "nothing: HTTP/3 tries udp/443 first and falls back to tcp/443",
+            "seal-ipp-checkin (seal-output-engine/single-server/1) is documented on tcp/443, not on udp",
+            "nothing, HTTP/3 tries udp/443 first and falls back to tcp/443",
         ),
         (
             "ingress tcp 10.0.44.7 8080",
@@ -116,13 +117,13 @@ fn every_kind_of_a_seal_server() {
             (Kind::NeighbourPort, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
             "tcp/444 is not documented; seal-ipp-checkin (seal-output-engine/single-server/1) is on 443",
-            "nothing here: if 443 is meant, correct the port in the sender",
+            "nothing here, if 443 is meant correct the port in the sender",
         ),
         (
             "ingress udp 10.1.0.7 7000",
             (Kind::OtherProduct, &["adapter/main/1"]),
             Some("ingress udp/7000 from device"),
-            "discovery (adapter/main/1) documents it, but adapter is not selected here",
+            "it is documented as discovery (adapter/main/1) of adapter, which is not selected here",
             "nothing, unless it runs here: then `portcullis init adapter --role server` writes its table",
         ),
         (
@@ -151,8 +152,8 @@ fn the_sentence_is_whole() {
     assert_eq!(
         message(&question, &seal().explain(&question)),
         "denied tcp 10.9.9.9:50000 > 10.0.0.11:443 in on eth0: seal-ipp-checkin (seal-output-engine/single-server/1) is open to \
-         print-client; 10.9.9.9 is in no role here; peers.print-client = [\"@offices\", \"10.9.9.9\"] # under \
-         [product.seal-output-engine]"
+         print-client only; 10.9.9.9 plays no role here; if it is print-client: peers.print-client = [\"@offices\", \"10.9.9.9\"] \
+         # under [product.seal-output-engine]"
     );
 }
 
@@ -165,7 +166,7 @@ fn a_block_is_named() {
         (Kind::Blocked, &["block/incident-4711"]),
         None,
         "block/incident-4711 blocks 192.0.2.7 in both directions",
-        "nothing: it is meant; to admit 192.0.2.7, take it out of [block.incident-4711]",
+        "nothing, it is meant; to admit 192.0.2.7, take it out of [block.incident-4711]",
     );
     let seal = seal();
     check_question(&seal, &question, case);
@@ -185,7 +186,7 @@ fn what_a_seal_server_does_not_have() {
             "ingress tcp 10.3.0.7 7100",
             (Kind::Version, &["adapter/main/2"]),
             Some("ingress tcp/7100 from device with versions.firmware = \"4.7\""),
-            "fast sync (adapter/main/2) is open only with versions.firmware = \"4.7\"",
+            "fast sync (adapter/main/2) came with firmware 4.7, the configuration names none",
             "versions.firmware = \"4.7\" # under [product.adapter]",
         ),
         (
@@ -193,28 +194,28 @@ fn what_a_seal_server_does_not_have() {
             (Kind::HostOnly, &["adapter/inner/1"]),
             Some("tcp/7766 inside the host"),
             "helper (adapter/inner/1) stays inside a host: its flows never leave the host",
-            "nothing here: what uses it runs on the same host and should be told the loopback address",
+            "nothing here, what uses it runs on the same host and should be told the loopback address",
         ),
         (
             // an addition keeps what it adds to
             "ingress tcp 10.9.9.9 7400",
             (Kind::Topology, &["adapter/gateway/1"]),
             Some("ingress tcp/7400 from device with topologies = [\"gateway\"]"),
-            "relay (adapter/gateway/1) is open only with topologies = [\"gateway\"]",
-            "topologies = [\"gateway\"] # under [product.adapter]; and peers.device = [\"10.3.0.0/16\", \"10.9.9.9\"]",
+            "relay (adapter/gateway/1) belongs to topology gateway, which is not selected here",
+            "topologies = [\"gateway\"] # and peers.device = [\"10.3.0.0/16\", \"10.9.9.9\"], under [product.adapter]",
         ),
         (
             "ingress tcp 10.3.0.7 7000",
             (Kind::Transport, &["adapter/main/1"]),
             Some("ingress udp/7000 from device"),
-            "discovery (adapter/main/1) is on udp/7000",
-            "nothing here: the sender should use udp/7000",
+            "discovery (adapter/main/1) is documented on udp/7000, not on tcp",
+            "nothing here, the sender should use udp/7000",
         ),
         (
             "ingress tcp 10.3.0.7 7200",
             (Kind::Direction, &["adapter/main/3"]),
             Some("egress tcp/7200 to device"),
-            "upload (adapter/main/3) is documented as egress only",
+            "upload (adapter/main/3) is documented the other way only, from this host to device",
             "nothing, unless this host plays the other role: then correct `roles` under [product.adapter]",
         ),
         (
@@ -222,14 +223,14 @@ fn what_a_seal_server_does_not_have() {
             "ingress 47 10.3.0.7 0",
             (Kind::Peer, &["adapter/main/4"]),
             Some("ingress gre from peer"),
-            "tunnel (adapter/main/4) is open to peer; 10.3.0.7 is in device",
+            "tunnel (adapter/main/4) is open to peer only; 10.3.0.7 plays device",
             "peers.peer = [\"10.3.0.7\"] # under [product.adapter]",
         ),
         (
             "ingress tcp 10.3.0.7 7300",
             (Kind::None, &["adapter/main/5"]),
             None,
-            "peer port (adapter/main/5) documents it for peer, a role that this host does not play",
+            "it is documented as peer port (adapter/main/5) for peer, which this host does not play",
             "nothing, unless this host plays peer: then add it to `roles` under [product.adapter]",
         ),
         (
@@ -242,7 +243,7 @@ fn what_a_seal_server_does_not_have() {
                 ],
             ),
             Some("ingress tcp/443 from print-client"),
-            "seal-ipp-checkin (seal-output-engine/single-server/1 and 1 more) documents it, but seal-output-engine is not selected here",
+            "it is documented as seal-ipp-checkin (seal-output-engine/single-server/1 and 1 more) of seal-output-engine, which is not selected here",
             "nothing, unless it runs here: then `portcullis init seal-output-engine --role node` writes its table",
         ),
     ];
@@ -260,7 +261,7 @@ fn all_rows_of_a_rank_are_given() {
             "ingress tcp 10.9.9.9 443",
             (Kind::Peer, &["seal-output-engine/cluster/2"]),
             Some("ingress tcp/443 from node, print-client"),
-            "seal-ipp-checkin (seal-output-engine/cluster/2) is open to node, print-client; 10.9.9.9 is in no role here",
+            "seal-ipp-checkin (seal-output-engine/cluster/2) is open to node, print-client only; 10.9.9.9 plays no role here",
             // the role of strangers, not the cluster's own
             "peers.print-client = [\"@offices\", \"10.9.9.9\"] # under [product.seal-output-engine]",
         ),
@@ -291,20 +292,20 @@ fn all_rows_of_a_rank_are_given() {
 #[test]
 fn answers_are_near_their_own_flow() {
     let seal = seal();
-    let late = "nothing: it came too late, or nobody asked";
+    let late = "nothing, unless there are many: then look for a slow or restarted service";
     let cases: &[Case<'_>] = &[
         (
             "ingress udp 10.0.0.53 <53",
             (Kind::None, &["baseline/dns"]),
             None,
-            "an answer to no question that is known: its flow is open by baseline/dns, but the question was never asked, or too long ago",
+            "an answer to no known question: baseline/dns admits the flow, but nobody asked, or too long ago",
             late,
         ),
         (
             "egress tcp 10.1.0.7 <443",
             (Kind::None, &["seal-output-engine/single-server/1"]),
             None,
-            "an answer to no question that is known: its flow is open by seal-output-engine/single-server/1, but the question was never \
+            "an answer to no known question: seal-ipp-checkin (seal-output-engine/single-server/1) admits the flow, but nobody \
              asked, or too long ago",
             late,
         ),
@@ -312,7 +313,7 @@ fn answers_are_near_their_own_flow() {
             "ingress tcp 10.9.9.9 <443",
             (Kind::Direction, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
-            "seal-ipp-checkin (seal-output-engine/single-server/1) is documented as ingress only",
+            "seal-ipp-checkin (seal-output-engine/single-server/1) is documented the other way only, from print-client to this host",
             "nothing, unless this host plays the other role: then correct `roles` under [product.seal-output-engine]",
         ),
         (
@@ -320,7 +321,7 @@ fn answers_are_near_their_own_flow() {
             (Kind::None, &[]),
             None,
             "an answer to a question that no rule lets be asked: egress tcp/25",
-            "nothing: nobody asked",
+            "nothing, nobody asked",
         ),
     ];
     for case in cases {
@@ -336,8 +337,8 @@ fn what_passes_now_is_said() {
             "ingress tcp 10.1.0.7 443",
             (Kind::None, &["seal-output-engine/single-server/1"]),
             None,
-            "its flow is open by seal-output-engine/single-server/1 in the policy that is in force now; it was judged by an earlier one",
-            "nothing: what is sent again passes",
+            "seal-ipp-checkin (seal-output-engine/single-server/1) admits it now; an earlier policy denied this packet",
+            "nothing, what is sent again passes",
         ),
     );
 }

@@ -63,9 +63,9 @@ pub(super) fn label(flows: &[&KnownFlow]) -> String {
     }
 }
 
-/// A list of words with commas, at most four.
+/// A list of words with commas, at most three.
 pub(super) fn some(words: &[String]) -> String {
-    const MOST: usize = 4;
+    const MOST: usize = 3;
     let shown: Vec<&str> = words.iter().take(MOST).map(String::as_str).collect();
     match words.len().checked_sub(MOST) {
         None | Some(0) => shown.join(", "),
@@ -73,7 +73,7 @@ pub(super) fn some(words: &[String]) -> String {
     }
 }
 
-/// Ports with commas, at most four.
+/// Ports with commas, at most three.
 pub(super) fn ports(ranges: &[PortRange]) -> String {
     let words: Vec<String> = ranges.iter().map(PortRange::to_string).collect();
     some(&words)

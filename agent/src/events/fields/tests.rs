@@ -51,6 +51,7 @@ pub(crate) fn sample() -> Denied {
             expected: Some("ingress tcp/443 from print-client".to_owned()),
             seen: "ingress tcp/443 from 10.9.9.9".to_owned(),
             text: "seal-ipp-checkin is open to print-client, which 10.9.9.9 is not".to_owned(),
+            condition: Some("if it is print-client".to_owned()),
             remedy: "peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine]"
                 .to_owned(),
             step: "add it to peers.print-client".to_owned(),
@@ -80,7 +81,8 @@ fn sentences_read_alone() {
     check_text(
         &entry(|_| {}),
         "denied tcp 10.9.9.9:51514 > 10.0.0.11:443 in on eth0: seal-ipp-checkin is open to print-client, which 10.9.9.9 is not; \
-         peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine]",
+         if it is print-client: peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine] of portcullis.toml, \
+         then `portcullis apply`",
     );
     check_text(
         &entry(|denied| {
@@ -89,8 +91,9 @@ fn sentences_read_alone() {
             denied.merged.denial.action = Action::Audit;
             denied.merged.denial.destination = Some("2001:db8::5".parse().unwrap());
         }),
-        "audit, would deny 412 times more tcp 10.9.9.9 > [2001:db8::5]:443 out on eth0: seal-ipp-checkin is open to print-client, which \
-         10.9.9.9 is not; peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine]",
+        "passed by audit, else denied 412 times more tcp 10.9.9.9 > [2001:db8::5]:443 out on eth0: seal-ipp-checkin is open to print-client, which \
+         10.9.9.9 is not; if it is print-client: peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine] of portcullis.toml, \
+         then `portcullis apply`",
     );
     // too long for the line to paste: the step in its place, whole
     let long = entry(|denied| {
@@ -99,16 +102,20 @@ fn sentences_read_alone() {
     });
     let text = long.text();
     assert_eq!(text.chars().count(), 300);
-    assert!(text.ends_with("ä…; add it to peers.print-client"), "{text}");
+    assert!(
+        text.ends_with("ä…; if it is print-client: add it to peers.print-client"),
+        "{text}"
+    );
     check_text(
         &entry(|denied| {
             let denial = &mut denied.merged.denial;
             denial.transport = Transport::Link(0x88cd);
             (denial.source, denial.destination) = (None, None);
             denied.explanation.text = "no IP".to_owned();
+            denied.explanation.condition = None;
             denied.explanation.remedy = "nothing".to_owned();
         }),
-        "denied ethertype 0x88cd in on eth0: no IP; nothing",
+        "denied ethertype 0x88cd in on eth0: no IP; next: nothing",
     );
 }
 

@@ -12,12 +12,11 @@ use crate::events::explain::{Explanation, Knowledge, Question};
 use crate::events::fields::{Denied, Entry};
 use crate::events::kinds::Kind;
 
-/// `ingress tcp 10.9.9.9 443`; a port with `<` is the peer's, of an answer.
+/// `ingress tcp 10.9.9.9 443`; a port with `<` is the peer's, of an answer. A reason may follow, then `audit`.
 pub(super) fn question(text: &str) -> Question {
     let words: Vec<&str> = text.split(' ').collect();
-    let [direction, transport, peer, port] = words[..] else {
-        panic!("{text}");
-    };
+    let (&[direction, transport, peer, port], more) = words.split_first_chunk().expect(text);
+    let reason = Reason::ALL.iter().find(|it| more.contains(&it.name()));
     let (port, answers) = match port.strip_prefix('<') {
         Some(port) => (port, true),
         None => (port, false),
@@ -38,8 +37,8 @@ pub(super) fn question(text: &str) -> Question {
             port: port.parse().unwrap(),
             answers,
         },
-        reason: Reason::NoRule,
-        audited: false,
+        reason: reason.copied().unwrap_or(Reason::NoRule),
+        audited: more.contains(&"audit"),
         rule: None,
         time: now(),
     }
@@ -72,7 +71,10 @@ pub(super) fn message(question: &Question, explanation: &Explanation) -> String 
             destination_port: has_ports.then_some(ports.1),
             tcp_flags: None,
             length: 60,
-            action: Action::Deny,
+            action: match question.audited {
+                true => Action::Audit,
+                false => Action::Deny,
+            },
             reason: question.reason,
             rule: None,
             generation: 1,
@@ -130,6 +132,6 @@ pub(super) fn check_question(knowledge: &Knowledge, question: &Question, case: C
         sentence.contains(text) && sentence.chars().count() <= 300,
         "{sentence}"
     );
-    let step = sentence.ends_with(remedy) || sentence.ends_with(&found.step);
+    let step = sentence.contains(remedy) || sentence.ends_with(&found.step);
     assert!(step && !found.step.is_empty(), "{sentence}");
 }

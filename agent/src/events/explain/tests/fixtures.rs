@@ -211,7 +211,7 @@ fn config(products: Vec<Product>) -> HostConfig {
     }
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts {
         schema: 1,
         time: now(),
