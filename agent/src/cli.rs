@@ -43,7 +43,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct PinArgs {
     /// Directory of pins on a BPF file system
-    #[arg(long, value_name = "DIR", default_value = crate::dataplane::DEFAULT_ROOT)]
+    #[arg(long, alias = "pin-dir", value_name = "DIR", default_value = crate::dataplane::DEFAULT_ROOT)]
     pub pins: PathBuf,
 }
 
@@ -79,13 +79,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = crate::host::units::duration)]
     pub confirm: Option<std::time::Duration>,
     /// Directory of what survives a restart, instead of the configuration's
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "state-dir", value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Directory of the plan in force and the lock, instead of the configuration's
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "run-dir", value_name = "DIR")]
     pub runtime: Option<PathBuf>,
     /// Directory of pins on a BPF file system, instead of the configuration's
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "pin-dir", value_name = "DIR")]
     pub pins: Option<PathBuf>,
 }
 
@@ -116,10 +116,20 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub pins: PinArgs,
     /// Directory of what survives a restart
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/portcullis")]
+    #[arg(
+        long,
+        alias = "state-dir",
+        value_name = "DIR",
+        default_value = "/var/lib/portcullis"
+    )]
     pub state: PathBuf,
     /// Directory of the plan in force and the lock
-    #[arg(long, value_name = "DIR", default_value = "/run/portcullis")]
+    #[arg(
+        long,
+        alias = "run-dir",
+        value_name = "DIR",
+        default_value = "/run/portcullis"
+    )]
     pub runtime: PathBuf,
     /// How to print
     #[command(flatten)]

@@ -41,7 +41,8 @@ enum State {
 #[derive(Debug, Serialize)]
 struct View {
     schema: u32,
-    daemon: &'static str,
+    /// Whether one runs.
+    daemon: bool,
     pid: Option<u32>,
     state: State,
     since: Option<Timestamp>,
@@ -56,6 +57,30 @@ struct View {
     conntrack: Option<Conntrack>,
     pins: Option<String>,
     abi: u32,
+}
+
+impl View {
+    /// A host without anything of ours.
+    fn nothing(pid: Option<u32>) -> Self {
+        Self {
+            schema: 1,
+            daemon: pid.is_some(),
+            pid,
+            state: State::Detached,
+            since: None,
+            deadline: None,
+            generation: None,
+            policy_hash: None,
+            problems: Vec::new(),
+            interfaces: Vec::new(),
+            products: Vec::new(),
+            unresolved: Vec::new(),
+            counters: None,
+            conntrack: None,
+            pins: None,
+            abi: ABI_VERSION,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -154,24 +179,7 @@ pub fn run(args: &StatusArgs) -> Result<Outcome> {
 }
 
 fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
-    let mut view = View {
-        schema: 1,
-        daemon: if pid.is_some() { "running" } else { "stopped" },
-        pid,
-        state: State::Detached,
-        since: None,
-        deadline: None,
-        generation: None,
-        policy_hash: None,
-        problems: Vec::new(),
-        interfaces: Vec::new(),
-        products: Vec::new(),
-        unresolved: Vec::new(),
-        counters: None,
-        conntrack: None,
-        pins: None,
-        abi: ABI_VERSION,
-    };
+    let mut view = View::nothing(pid);
     let others = guarded_by_others(&directories.pins)?;
     if !others.is_empty() {
         view.state = State::Degraded;
@@ -372,3 +380,6 @@ fn counts(pinned: &Pinned, directories: &Directories, clock: &Clock) -> Result<C
         by_row: totals.rows,
     })
 }
+
+#[cfg(test)]
+mod tests;

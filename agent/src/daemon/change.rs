@@ -385,3 +385,49 @@ impl Daemon {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str) -> Interface {
+        Interface {
+            name: name.to_owned(),
+            index: 2,
+            link_type: 1,
+            up: true,
+            mtu: 1500,
+            driver: None,
+            master: None,
+            addresses: Vec::new(),
+            forwards_v4: false,
+            forwards_v6: false,
+            has_lease: false,
+        }
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Interface), expected: bool) {
+        let before = Host::new(vec![interface("eth0")], Vec::new());
+        let mut changed = interface("eth0");
+        change(&mut changed);
+        let after = Host::new(vec![changed], Vec::new());
+        assert_eq!(before != after, expected, "{after:?}");
+    }
+
+    #[test]
+    fn a_policy_hangs_on_some_facts_and_not_on_others() {
+        check(|_| {}, false);
+        check(|it| it.up = false, false); // a cable that is pulled
+        check(|it| it.mtu = 9000, false);
+        check(|it| it.index = 3, true); // deleted and made again
+        check(|it| it.forwards_v4 = true, true);
+        check(|it| it.has_lease = true, true);
+        check(|it| it.master = Some("bond0".to_owned()), true);
+        let resolver = "10.0.0.53".parse().unwrap();
+        assert_ne!(
+            Host::new(Vec::new(), Vec::new()),
+            Host::new(Vec::new(), vec![resolver])
+        );
+    }
+}

@@ -6,6 +6,7 @@
 mod leases;
 mod links;
 mod names;
+mod netlink;
 mod resolvers;
 mod sockets;
 mod ssh;

@@ -5,19 +5,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
-    socket,
-};
+use nix::sys::socket::SockProtocol;
 
+use super::netlink::{attributes, dump, half, word};
 use crate::facts::{Interface, InterfaceAddress};
 
-/// `struct nlmsghdr`.
-const HEADER: usize = 16;
 /// `struct ifinfomsg`.
 const LINK: usize = 16;
 /// `struct ifaddrmsg`.
@@ -41,7 +36,7 @@ const ARPHRD_LOOPBACK: u16 = 772;
 pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
     let mut found = BTreeMap::new();
     let mut masters = Vec::new();
-    for body in dump(libc::RTM_GETLINK, libc::RTM_NEWLINK)? {
+    for body in route(libc::RTM_GETLINK, libc::RTM_NEWLINK)? {
         let Some((mut interface, master)) = link(&body) else {
             continue;
         };
@@ -59,7 +54,7 @@ pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
             interface.master = name;
         }
     }
-    for body in dump(libc::RTM_GETADDR, libc::RTM_NEWADDR)? {
+    for body in route(libc::RTM_GETADDR, libc::RTM_NEWADDR)? {
         let Some((index, address, ends)) = address(&body) else {
             continue;
         };
@@ -70,6 +65,11 @@ pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Everything of a kind, of all families.
+fn route(kind: u16, reply: u16) -> io::Result<Vec<Vec<u8>>> {
+    dump(SockProtocol::NetlinkRoute, kind, &[0; LINK], reply)
 }
 
 /// The driver of a device that hangs on a bus, if sysfs is of this namespace: the index tells.
@@ -170,98 +170,6 @@ fn string(value: &[u8]) -> String {
         .position(|byte| *byte == 0)
         .unwrap_or(value.len());
     String::from_utf8_lossy(value.get(..end).unwrap_or(&[])).into_owned()
-}
-
-/// Everything of a kind, the bodies of its messages. A dump that was changed under way is asked again.
-fn dump(kind: u16, reply: u16) -> io::Result<Vec<Vec<u8>>> {
-    const ATTEMPTS: usize = 5;
-    let mut last = io::Error::from(io::ErrorKind::Interrupted);
-    for _ in 0..ATTEMPTS {
-        match dump_once(kind, reply) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => last = error,
-            other => return other,
-        }
-    }
-    Err(last)
-}
-
-fn dump_once(kind: u16, reply: u16) -> io::Result<Vec<Vec<u8>>> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-    let length = HEADER + LINK;
-    let mut request = Vec::with_capacity(length);
-    request.extend_from_slice(&(length as u32).to_ne_bytes());
-    request.extend_from_slice(&kind.to_ne_bytes());
-    request.extend_from_slice(&flags.to_ne_bytes());
-    request.extend_from_slice(&1u32.to_ne_bytes());
-    request.resize(length, 0);
-    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
-    let mut bodies = Vec::new();
-    let mut buffer = vec![0; 65_536];
-    loop {
-        let received = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if received == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if take(
-            buffer.get(..received).unwrap_or(&[]),
-            i32::from(reply),
-            &mut bodies,
-        )? {
-            return Ok(bodies);
-        }
-    }
-}
-
-/// Takes the messages of one datagram. True where the last one has come.
-fn take(mut rest: &[u8], reply: i32, bodies: &mut Vec<Vec<u8>>) -> io::Result<bool> {
-    while let (Some(length), Some(kind), Some(flags)) =
-        (word(rest, 0), half(rest, 4), half(rest, 6))
-    {
-        if i32::from(flags) & libc::NLM_F_DUMP_INTR != 0 {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let length = length as usize;
-        let body = rest.get(HEADER..length).ok_or(io::ErrorKind::InvalidData)?;
-        match i32::from(kind) {
-            libc::NLMSG_DONE => return Ok(true),
-            libc::NLMSG_ERROR => {
-                let code = word(body, 0).unwrap_or(0) as i32;
-                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
-            }
-            kind if kind == reply => bodies.push(body.to_vec()),
-            _ => {}
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-    }
-    Ok(false)
-}
-
-/// The attributes in a stretch: kind without flags, value.
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(half(rest, 0)?);
-        let kind = half(rest, 2)? & libc::NLA_TYPE_MASK as u16;
-        let value = rest.get(4..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-        Some((kind, value))
-    })
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..at + 4)?;
-    four.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    let two = bytes.get(at..at + 2)?;
-    two.try_into().ok().map(u16::from_ne_bytes)
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use nix::sys::socket::SockProtocol;
+
+use super::netlink::{attributes, dump};
 use crate::facts::Listener;
 
 /// A socket of one of the tables.
@@ -53,6 +57,46 @@ pub(super) fn tcp_listening() -> Vec<Socket> {
     let text = |table| fs::read_to_string(Path::new("/proc/thread-self/net").join(table));
     let tables = ["tcp", "tcp6"].into_iter().filter_map(|it| text(it).ok());
     tables.flat_map(|text| sockets(&text, LISTEN)).collect()
+}
+
+/// Ports of TCP sockets that listen, each with the cgroup it was made in: what /proc hides from who may not look into other processes.
+/// Empty where the kernel says no cgroups (before 5.9, or built without).
+pub(super) fn tcp_listening_by_cgroup() -> io::Result<Vec<(u16, u64)>> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let bodies = dump(
+            SockProtocol::NetlinkSockDiag,
+            SOCK_DIAG_BY_FAMILY,
+            &diag_question(family as u8),
+            SOCK_DIAG_BY_FAMILY,
+        )?;
+        found.extend(bodies.iter().filter_map(|body| diag_answer(body)));
+    }
+    Ok(found)
+}
+
+/// include/uapi/linux/sock_diag.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
+const DIAG_MESSAGE: usize = 72;
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
+/// `struct inet_diag_req_v2`: family, protocol, extensions, padding, states, and an address of zeros.
+fn diag_question(family: u8) -> [u8; 56] {
+    let mut question = [0; 56];
+    question[0] = family;
+    question[1] = libc::IPPROTO_TCP as u8;
+    question[4..8].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
+    question
+}
+
+/// The port, in network byte order at octet 4, and the cgroup.
+fn diag_answer(body: &[u8]) -> Option<(u16, u64)> {
+    let port = u16::from_be_bytes([*body.get(4)?, *body.get(5)?]);
+    let cgroup = attributes(body.get(DIAG_MESSAGE..)?)
+        .find(|(kind, _)| *kind == INET_DIAG_CGROUP_ID)
+        .and_then(|(_, value)| value.try_into().ok())?;
+    Some((port, u64::from_ne_bytes(cgroup)))
 }
 
 /// The lines of a table that are in a state. UDP port 0 is a socket without a port.
@@ -148,6 +192,15 @@ mod tests {
             Some("2001:db8::1".to_owned())
         );
         assert_eq!(address_of("012"), None);
+    }
+
+    #[test]
+    fn the_kernel_says_which_cgroup_listens() {
+        let socket = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let found = tcp_listening_by_cgroup().unwrap();
+        let ours = found.iter().find(|(it, _)| *it == port);
+        assert!(ours.is_some_and(|(_, cgroup)| *cgroup != 0), "{found:?}");
     }
 
     #[test]

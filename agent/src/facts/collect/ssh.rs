@@ -10,6 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::events::units::{MOUNTS, Units};
+
 /// How long `sshd -T` may take; it reads files.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -46,7 +48,26 @@ pub(super) fn ports(notes: &mut Vec<String>) -> Vec<u16> {
             .filter(|socket| held.contains_key(&socket.inode))
             .map(|socket| socket.port),
     );
+    found.extend(of_units());
     found.into_iter().collect()
+}
+
+/// What the units of sshd listen on. A daemon with few capabilities may not look into sshd's process, but may ask which cgroup a socket is
+/// of.
+fn of_units() -> Vec<u16> {
+    let Ok(listening) = super::sockets::tcp_listening_by_cgroup() else {
+        return Vec::new();
+    };
+    let mut units = Units::at(&MOUNTS);
+    let mut of_sshd = |cgroup| {
+        let unit = units.unit(cgroup, Duration::ZERO);
+        unit.is_some_and(|unit| unit.starts_with("ssh.") || unit.starts_with("sshd."))
+    };
+    listening
+        .into_iter()
+        .filter(|(_, cgroup)| of_sshd(*cgroup))
+        .map(|(port, _)| port)
+        .collect()
 }
 
 /// What sshd makes of its configuration.
