@@ -29,6 +29,16 @@ pub enum Command {
     Explain(ExplainArgs),
     /// The daemon: keep the policy in force and tell what is denied
     Run(RunArgs),
+    /// Put the configuration on disk in force; refuses what would cut the session you sit in
+    Apply(ApplyArgs),
+    /// Keep the policy that waits for its confirmation
+    Confirm(ControlArgs),
+    /// Take a policy on trial back, end a pause, or put the earlier policy in force again
+    Revert(ControlArgs),
+    /// Read the configuration again, as SIGHUP does, and wait for what becomes of it
+    Reload(ControlArgs),
+    /// Let pass, and report, what would be denied, for a while; it ends by itself, in the kernel
+    Pause(PauseArgs),
     /// What is in force, and what it has counted; exit code 3 where no daemon runs
     Status(StatusArgs),
     /// End enforcement: detach the programs and remove every pin. Needs no configuration and no daemon
@@ -87,6 +97,44 @@ pub struct RunArgs {
     /// Directory of pins on a BPF file system, instead of the configuration's
     #[arg(long, alias = "pin-dir", value_name = "DIR")]
     pub pins: Option<PathBuf>,
+}
+
+/// Where the daemon is.
+#[derive(Debug, Clone, Args)]
+pub struct ControlArgs {
+    /// Directory of the daemon's control socket
+    #[arg(
+        long,
+        alias = "run-dir",
+        value_name = "DIR",
+        default_value = "/run/portcullis"
+    )]
+    pub runtime: PathBuf,
+}
+
+/// `apply`
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Fall back to what is in force now after this time (60s, 10m) unless confirmed, also when daemon and session are dead
+    #[arg(long, value_name = "TIME", value_parser = crate::host::units::duration)]
+    pub confirm: Option<std::time::Duration>,
+    /// Cut as many sessions of others
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub cut: usize,
+    /// Where the daemon is
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `pause`
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// How long: 10m
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::host::units::duration)]
+    pub time: std::time::Duration,
+    /// Where the daemon is
+    #[command(flatten)]
+    pub control: ControlArgs,
 }
 
 /// Where denials go.

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod commands;
 pub mod compile;
+pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod diagnose;

@@ -104,10 +104,19 @@ impl Agent {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_as_it_stands(host: &Namespace, sinks: &str) -> Result<Self> {
+        Self::start_by(host, &binary()?, &["--sink", sinks])
+    }
+
+    /// The same by this binary, with these arguments of `run`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_by(host: &Namespace, binary: &Path, arguments: &[&str]) -> Result<Self> {
         let notify = Notify::new(host, "portcullis")?;
-        let mut command = host.command(binary()?);
+        let mut command = host.command(binary);
         command
-            .args(["run", "--sink", sinks])
+            .arg("run")
+            .args(arguments)
             .env("NOTIFY_SOCKET", notify.path());
         let mut running = Running::start(&mut command)?;
         let mut agent = Self {

@@ -2,6 +2,7 @@
 //! unless they stream.
 
 pub mod check;
+pub mod control;
 pub mod detach;
 pub mod explain;
 pub mod facts;
@@ -109,5 +110,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Plan(args) => plan::run(&args),
         Command::Run(args) => crate::daemon::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Apply(args) => Ok(control::apply(&args)),
+        Command::Confirm(args) => Ok(control::confirm(&args)),
+        Command::Revert(args) => Ok(control::revert(&args)),
+        Command::Reload(args) => Ok(control::reload(&args)),
+        Command::Pause(args) => Ok(control::pause(&args)),
     }
 }

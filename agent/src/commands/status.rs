@@ -153,16 +153,25 @@ pub fn run(args: &StatusArgs) -> Result<Outcome> {
         runtime: args.runtime.clone(),
         pins: args.pins.pins.clone(),
     };
+    Ok(answer(&directories, args.format.json()))
+}
+
+/// What `portcullis status` says: the daemon gives the same answer through its control socket.
+#[must_use]
+pub fn answer(directories: &Directories, json: bool) -> Outcome {
     let pid = files::running(&directories.runtime);
-    let view = match look(&directories, pid) {
+    let view = match look(directories, pid) {
         Ok(view) => view,
         Err(error) if error.is_permission() => {
-            return Ok(Outcome::refused(Status::NoPermission, &error.to_string()));
+            return Outcome::refused(Status::NoPermission, &error.to_string());
         }
-        Err(error) => return Ok(Outcome::refused(Status::Failed, &error.to_string())),
+        Err(error) => return Outcome::refused(Status::Failed, &error.to_string()),
     };
-    let stdout = if args.format.json() {
-        serde_json::to_string_pretty(&view)? + "\n"
+    let stdout = if json {
+        match serde_json::to_string_pretty(&view) {
+            Ok(text) => text + "\n",
+            Err(error) => return Outcome::refused(Status::Failed, &error.to_string()),
+        }
     } else {
         text::text(&view)
     };
@@ -171,11 +180,11 @@ pub fn run(args: &StatusArgs) -> Result<Outcome> {
     } else {
         Status::NotRunning
     };
-    Ok(Outcome {
+    Outcome {
         stdout,
         stderr: String::new(),
         status,
-    })
+    }
 }
 
 fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {

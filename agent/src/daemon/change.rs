@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::enforce::{Enforced, Refusal};
+use super::enforce::{Banked, Enforced, Mode, Refusal};
+use super::kept::Trial;
 use super::names::Known;
 use super::notes::Notes;
 use super::ready::Ready;
 use super::trouble::Trouble;
 use super::{Daemon, files};
+use crate::control::{Answer, Became};
 use crate::dataplane::Pinned;
 use crate::facts::collect::{self, Answers, Wanted};
 use crate::facts::{Facts, Interface};
@@ -52,6 +54,10 @@ pub(super) struct Host {
 }
 
 impl Host {
+    pub(super) fn of(facts: &Facts) -> Self {
+        Self::new(facts.interfaces.clone(), facts.resolvers.clone())
+    }
+
     /// Without what no policy hangs on.
     fn new(mut interfaces: Vec<Interface>, resolvers: Vec<IpAddr>) -> Self {
         for interface in &mut interfaces {
@@ -130,24 +136,12 @@ impl Daemon {
 
     /// What time alone changes.
     pub(super) fn look_at_the_clock(&mut self) {
+        self.settle();
         let Some(enforced) = &mut self.enforced else {
             return;
         };
-        match enforced.fell_back() {
-            Ok(false) => {}
-            Ok(true) => {
-                log::error!(
-                    "generation {} was not confirmed in time: the programs have fallen back to generation 0, and everything passes",
-                    enforced.generation
-                );
-                enforced.write_notes(&self.directories);
-                self.say();
-                return;
-            }
-            Err(error) => log::error!("{error}"),
-        }
-        if enforced.pending.is_some()
-            || enforced.reverted.is_some()
+        if enforced.open
+            || enforced.deadline.is_some()
             || self.not_before.is_some_and(|then| then > Instant::now())
         {
             return;
@@ -164,7 +158,7 @@ impl Daemon {
     }
 
     /// The same configuration on a host, or at a time, that is another now.
-    fn resolve_again(&mut self, change: Change) {
+    pub(super) fn resolve_again(&mut self, change: Change) {
         let what = change.text();
         match self.resolved_again(change) {
             Ok(()) => {
@@ -186,9 +180,10 @@ impl Daemon {
     }
 
     fn resolved_again(&mut self, change: Change) -> Result<(), Trouble> {
-        let (Some(said), Some(enforced)) = (self.said.clone(), &self.enforced) else {
+        let Some(enforced) = &self.enforced else {
             return Ok(());
         };
+        let said = enforced.ready.said.clone();
         let facts = if change == Change::Host {
             self.facts().map_err(Trouble::Unreadable)?
         } else {
@@ -199,61 +194,91 @@ impl Daemon {
             }
         };
         let ready = Ready::prepare(said, facts)?;
-        self.switch(ready, change == Change::Host)
+        let host = Host::of(&ready.facts);
+        self.bring(ready, Mode::Follow, change == Change::Host)?;
+        self.host = host;
+        if let Err(error) = self.keep_as_good() {
+            log::error!("{error:#}");
+        }
+        Ok(())
     }
 
-    pub(super) fn reload(&mut self) {
-        if let Some(pending) = self.enforced.as_ref().and_then(|it| it.pending) {
-            let left = pending.until.duration_since(Timestamp::now()).as_secs();
-            log::error!(
-                "reload refused: an unconfirmed policy is in force for another {} s",
-                left.max(0)
-            );
-            return;
-        }
-        let done = match inputs::read(&self.args) {
-            Ok(said) => self.put_in_force(said, None),
-            Err(error) => Err(Trouble::Unreadable(error)),
-        };
-        match done {
-            Ok(()) => self.say_switched("reloaded"),
-            Err(trouble) => {
-                log::error!("reload refused, what was in force stays:");
-                trouble.log();
-                self.problems = vec![format!("reload refused: {}", trouble.summary())];
-                self.note_problems();
-            }
-        }
+    /// Reads everything again and puts it in force, or keeps what is and says why.
+    pub(super) fn reload(&mut self) -> Answer {
+        self.manager.reloading();
+        let answer = self.reloaded();
         self.say();
+        self.manager.ready();
+        answer
     }
 
-    /// From texts to enforcement.
-    pub(super) fn put_in_force(
-        &mut self,
-        said: Said,
-        confirm: Option<Duration>,
-    ) -> Result<(), Trouble> {
-        let names = said.names();
-        let facts = self.facts().map_err(Trouble::Unreadable)?;
-        let host = Host::new(facts.interfaces.clone(), facts.resolvers.clone());
-        let ready = Ready::prepare(said.clone(), facts)?;
-        if let Some(enforced) = &self.enforced
-            && enforced.reverted.as_ref() == Some(&ready.hash)
-        {
-            return Err(Trouble::Unreadable(anyhow::anyhow!(
-                "this policy was not confirmed in time; change it, or start anew to enforce it"
-            )));
+    fn reloaded(&mut self) -> Answer {
+        self.settle();
+        match self.held() {
+            Ok(None) => {}
+            Ok(Some(held)) => {
+                log::error!("reload refused: {held}");
+                return Answer::refused(&held.to_string());
+            }
+            Err(error) => return Answer::refused(&error.to_string()),
         }
-        super::log::findings(&ready.findings);
-        let fits = self.enforced.as_ref().is_some_and(|it| it.takes(&ready));
-        if fits {
-            self.switch(ready, true)?;
+        let said = match inputs::read(&self.args) {
+            Ok(said) => said,
+            Err(error) => return self.reload_refused(&Trouble::Unreadable(error)),
+        };
+        if let Some(mark) = self.mark_on(&said) {
+            let message = format!(
+                "the texts on disk {}, so what is in force stays; `portcullis apply` puts them in force all the same",
+                mark.what()
+            );
+            log::error!("reload refused: {message}");
+            return Answer::refused(&message);
+        }
+        let done = self.prepare(said).and_then(|ready| {
+            super::log::findings(&ready.findings);
+            self.put_in_force(ready, Mode::Change)
+        });
+        match done.and_then(|()| self.is_good()) {
+            Ok(()) => {
+                self.say_switched("reloaded");
+                self.done(Became::Done, "reloaded", String::new())
+            }
+            Err(trouble) => self.reload_refused(&trouble),
+        }
+    }
+
+    fn reload_refused(&mut self, trouble: &Trouble) -> Answer {
+        log::error!("reload refused, what was in force stays:");
+        trouble.log();
+        self.problems = vec![format!("reload refused: {}", trouble.summary())];
+        self.note_problems();
+        trouble.answer()
+    }
+
+    /// Texts understood, on this host as it is now.
+    pub(super) fn prepare(&self, said: Said) -> Result<Box<Ready>, Trouble> {
+        let facts = self.facts().map_err(Trouble::Unreadable)?;
+        Ok(Ready::prepare(said, facts)?)
+    }
+
+    /// Into the kernel. What is kept on disk is the caller's, but for the mark of a trial, which must be there before the switch.
+    pub(super) fn put_in_force(&mut self, ready: Box<Ready>, mode: Mode) -> Result<(), Trouble> {
+        let (names, host) = (ready.said.names(), Host::of(&ready.facts));
+        if let Mode::Trial(_) = mode {
+            let first = self.enforced.as_ref().is_none_or(|it| it.open);
+            let trial = Trial::begin(ready.said.texts.hash(), first);
+            trial.write(&self.directories).map_err(|error| {
+                Trouble::Unreadable(
+                    error.context("nothing is tried that a restart could take for confirmed"),
+                )
+            })?;
+            if let Err(trouble) = self.bring(ready, mode, true) {
+                self.write_mark();
+                return Err(trouble);
+            }
+            self.trial = Some(trial);
         } else {
-            let enforced = Enforced::bring_up(ready, &self.directories, confirm)?;
-            let ring = enforced.dataplane.events().map_err(Refusal::from)?;
-            self.enforced = Some(enforced);
-            self.explain();
-            self.reporter.listen(ring.into());
+            self.bring(ready, mode, true)?;
         }
         self.problems.clear();
         if let Some(enforced) = &mut self.enforced
@@ -262,7 +287,6 @@ impl Daemon {
             enforced.outer_problems.clear();
             enforced.write_notes(&self.directories);
         }
-        self.said = Some(said);
         self.host = host;
         self.change = None;
         self.not_before = None;
@@ -271,19 +295,25 @@ impl Daemon {
     }
 
     /// The next policy, through larger tables where it needs them.
-    fn switch(&mut self, ready: Box<Ready>, attach: bool) -> Result<(), Trouble> {
-        let Some(enforced) = &mut self.enforced else {
-            return Ok(());
-        };
-        if enforced.takes(&ready) {
-            enforced.switch(ready, &self.directories, attach)?;
+    fn bring(&mut self, ready: Box<Ready>, mode: Mode, attach: bool) -> Result<(), Trouble> {
+        if let Some(enforced) = &mut self.enforced
+            && enforced.takes(&ready)
+        {
+            enforced.switch(ready, &self.directories, mode, attach)?;
         } else {
-            let mut larger = Enforced::bring_up(ready, &self.directories, None)?;
-            if !enforced.outer_problems.is_empty() {
-                larger.outer_problems = std::mem::take(&mut enforced.outer_problems);
+            let along = self.enforced.as_ref();
+            let (mut larger, kept) = Enforced::bring_up(ready, &self.directories, mode, along)?;
+            let ring = larger.dataplane.events().map_err(Refusal::from)?;
+            if let Some(old) = self.enforced.take() {
+                larger.outer_problems = old.outer_problems;
+                larger.reverted = old.reverted && mode == Mode::Follow;
+                larger.previous = kept.map(|bank| Banked {
+                    ready: old.ready,
+                    bank,
+                    generation: old.generation,
+                });
                 larger.write_notes(&self.directories);
             }
-            let ring = larger.dataplane.events().map_err(Refusal::from)?;
             self.enforced = Some(larger);
             self.reporter.listen(ring.into());
         }
@@ -291,11 +321,11 @@ impl Daemon {
         Ok(())
     }
 
-    fn explain(&mut self) {
+    pub(super) fn explain(&mut self) {
         if let Some(enforced) = &self.enforced {
             let ready = &enforced.ready;
             self.reporter.explain_by(
-                enforced.generation,
+                enforced.in_force(),
                 &ready.knowledge,
                 ready.config.events.window,
                 ready.facts.ephemeral.range(),
@@ -352,6 +382,11 @@ impl Daemon {
             trouble.summary()
         )];
         self.note_problems();
+        self.read_events_of(before)
+    }
+
+    /// Tells what an earlier process's policy denies.
+    pub(super) fn read_events_of(&mut self, before: Option<&Pinned>) -> Result<()> {
         match before {
             Some(before) => {
                 let ring = before.events().context("cannot read the event ring")?;
@@ -365,7 +400,7 @@ impl Daemon {
     }
 
     /// The notes that `status` reads say what is wrong.
-    fn note_problems(&mut self) {
+    pub(super) fn note_problems(&mut self) {
         if let Some(enforced) = &mut self.enforced {
             enforced.outer_problems.clone_from(&self.problems);
             enforced.write_notes(&self.directories);

@@ -7,14 +7,16 @@
 use std::time::Duration;
 
 use agent_common::flow::FlowTable;
-use agent_common::tables::{OPEN_BANK, POLICY_BANKS, Switch, TICK_SHIFT, Timeouts};
+use agent_common::tables::{OPEN_BANK, POLICY_BANKS, Switch, Timeouts};
 use jiff::Timestamp;
 use log::Log;
 
-use super::files::{self, Directories};
+use super::files::Directories;
 use super::guard::{Guard, is_attached};
-use super::notes::{NotedInterface, Notes};
+use super::hold::Deadline;
+use super::notes::NotedInterface;
 use super::ready::Ready;
+use super::record::{fold_all, read_totals};
 use super::totals::{BankRules, Clock, Totals};
 use crate::dataplane::object::BPF_OBJECT;
 use crate::dataplane::{BankSizes, Dataplane, Error, Options, Pinned, detach_all};
@@ -34,7 +36,7 @@ pub(super) enum Refusal {
     Unguarded(String),
     /// `--confirm` where something is in force.
     #[error(
-        "--confirm makes a first policy unconfirmed, and one is in force already; start without it, or end enforcement by `portcullis detach` before"
+        "--confirm makes a first policy unconfirmed, and one is in force already, of which this process knows too little to fall back to it; start without --confirm and then use `portcullis apply --confirm`, or end enforcement by `portcullis detach` before"
     )]
     NotFirst,
 }
@@ -45,12 +47,31 @@ impl From<Findings> for Refusal {
     }
 }
 
-/// A policy that falls back by itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
-    tick: u32,
-    /// The same in people's time.
-    pub(super) until: Timestamp,
+/// How the next policy comes into force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    /// By hand, or by a reload: what was in force stays whole in its bank, for `revert`.
+    Change,
+    /// The same, and after this time the programs fall back by themselves unless it is confirmed.
+    Trial(Duration),
+    /// The same texts on a host, or at a time, that is another now: the bank for `revert` stays what it was.
+    Follow,
+}
+
+impl Mode {
+    const fn trial(self) -> Option<Duration> {
+        match self {
+            Self::Trial(time) => Some(time),
+            Self::Change | Self::Follow => None,
+        }
+    }
+}
+
+/// A policy in a bank, and what it was made from.
+pub(super) struct Banked {
+    pub(super) ready: Box<Ready>,
+    pub(super) bank: u32,
+    pub(super) generation: u32,
 }
 
 /// What is in force.
@@ -58,47 +79,92 @@ pub(super) struct Enforced {
     pub(super) dataplane: Dataplane,
     pub(super) ready: Box<Ready>,
     pub(super) generation: u32,
-    since: Timestamp,
-    interfaces: Vec<NotedInterface>,
+    pub(super) bank: u32,
+    /// The highest generation that was given.
+    latest: u32,
+    pub(super) since: Timestamp,
+    /// What was in force before, whole in its bank: the fallback.
+    pub(super) previous: Option<Banked>,
+    /// A trial or a pause that ends by itself.
+    pub(super) deadline: Option<Deadline>,
+    /// A first policy was not confirmed, or was reverted: generation 0 is in force, and `ready` is not.
+    pub(super) open: bool,
+    pub(super) interfaces: Vec<NotedInterface>,
     /// What keeps the host from being guarded as configured.
     pub(super) problems: Vec<String>,
     /// Everything was taken away, as it was looked at last.
     pub(super) detached: bool,
     /// What went away since it was attached.
-    lost: Vec<String>,
+    pub(super) lost: Vec<String>,
     /// Why the configuration on disk is not the one in force.
     pub(super) outer_problems: Vec<String>,
-    totals: Totals,
-    pub(super) pending: Option<Pending>,
-    /// The hash of a policy that was not confirmed in time.
-    pub(super) reverted: Option<String>,
+    /// The configuration on disk was taken back, and what was before it is in force.
+    pub(super) reverted: bool,
+    pub(super) totals: Totals,
     logger: Option<aya_log::EbpfLogger<&'static dyn Log>>,
 }
 
+/// What is attached before a load, by its pins.
+struct Before {
+    pinned: Option<Pinned>,
+    attached: bool,
+    /// Generation 0 is in force.
+    open: bool,
+    /// The tick at which a pause ends.
+    pause: Option<u32>,
+    latest: u32,
+}
+
+impl Before {
+    fn look(directories: &Directories) -> Result<Self, Error> {
+        let pinned = Pinned::open(&directories.pins)?;
+        let attached = is_attached(&directories.pins, pinned.as_ref())?;
+        let (mut open, mut pause, mut latest) = (false, None, 0);
+        if let Some(pinned) = &pinned {
+            let word = pinned.switch()?;
+            let (bank, paused) = word.in_force(pinned.clock().now()?.tick());
+            open = bank == OPEN_BANK;
+            pause = word.deadline().filter(|_| paused);
+            latest = last_generation(pinned)?;
+        }
+        Ok(Self {
+            pinned,
+            attached,
+            open,
+            pause,
+            latest,
+        })
+    }
+}
+
 impl Enforced {
-    /// Loads and attaches, whatever is in force now. With `confirm` a first policy falls back to generation 0 after that time.
+    /// Loads and attaches, whatever is in force now. `along` is what this process has in force in tables that are too small: its policy
+    /// decides until every program is replaced, and is what a trial falls back to. With it comes the bank that holds it in the new tables.
     pub(super) fn bring_up(
         mut ready: Box<Ready>,
         directories: &Directories,
-        confirm: Option<Duration>,
-    ) -> Result<Self, Refusal> {
-        let before = Pinned::open(&directories.pins)?;
-        let attached = is_attached(&directories.pins, before.as_ref())?;
-        if attached && confirm.is_some() {
+        mode: Mode,
+        along: Option<&Self>,
+    ) -> Result<(Self, Option<u32>), Refusal> {
+        let before = Before::look(directories)?;
+        let load = before.pinned.as_ref().map(Pinned::load);
+        let along =
+            along.filter(|it| before.attached && !it.open && load == Some(it.dataplane.number()));
+        if before.attached && !before.open && along.is_none() && mode.trial().is_some() {
             return Err(Refusal::NotFirst);
         }
-        let generation = match &before {
-            Some(before) => last_generation(before)?.wrapping_add(1),
-            None => 1,
-        };
+        let generation = before.latest.wrapping_add(1);
         let options = Options {
             root: directories.pins.clone(),
             flows_new: ready.config.conntrack.new,
             flows_established: ready.config.conntrack.established,
             ..Options::default()
         };
-        let sizes = BankSizes::of(&ready.tables).with_room();
-        let mut dataplane = Dataplane::load(BPF_OBJECT, sizes, &options)?;
+        let mut need = BankSizes::of(&ready.tables);
+        if let Some(along) = along {
+            need = need.max(BankSizes::of(&along.ready.tables));
+        }
+        let mut dataplane = Dataplane::load(BPF_OBJECT, need.with_room(), &options)?;
         for note in dataplane.notes() {
             log::warn!("{note}");
         }
@@ -109,12 +175,37 @@ impl Enforced {
         ready.with_hz(dataplane.hz())?;
         let bank = dataplane.free_bank()?;
         dataplane.write(bank, &ready.tables, generation)?;
-        let word = Switch::to(bank, OPEN_BANK, generation);
-        let (guard, pending) = if attached {
-            dataplane.switch_to(word)?;
-            (Guard::all(&mut dataplane, &ready), None)
+        let kept = match along {
+            Some(along) => {
+                let bank = dataplane.free_bank()?;
+                dataplane.write(bank, &along.ready.tables, along.generation)?;
+                dataplane.switch_to(Switch::to(bank, OPEN_BANK, along.generation))?;
+                Some(bank)
+            }
+            None => None,
+        };
+        let fallback = kept.filter(|_| mode != Mode::Follow).unwrap_or(OPEN_BANK);
+        let word = Switch::to(bank, fallback, generation);
+        let end = |dataplane: &Dataplane| match (mode.trial(), before.pause) {
+            (Some(time), _) => Deadline::after(dataplane, time, false).map(Some),
+            (None, Some(tick)) if before.attached => Deadline::at(dataplane, tick, true).map(Some),
+            _ => Ok(None),
+        };
+        let leave = mode.trial().is_none();
+        let (guard, deadline) = if before.attached {
+            let mut deadline = None;
+            if along.is_none() {
+                deadline = end(&dataplane)?;
+                dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
+            }
+            let guard = Guard::all(&mut dataplane, &ready, leave);
+            if along.is_some() {
+                deadline = end(&dataplane)?;
+                dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
+            }
+            (guard, deadline)
         } else {
-            let guard = Guard::all(&mut dataplane, &ready);
+            let guard = Guard::all(&mut dataplane, &ready, leave);
             if guard.failed_altogether() {
                 drop(dataplane);
                 // What this start made goes again; the failure is what counts.
@@ -126,35 +217,40 @@ impl Enforced {
                 }
                 return Err(Refusal::Unguarded(guard.problems.join("\n")));
             }
-            let pending = match confirm {
-                Some(confirm) => Some(deadline(&dataplane, confirm)?),
-                None => None,
-            };
-            dataplane.switch_to(pending.map_or(word, |it| word.until(it.tick)))?;
-            (guard, pending)
+            let deadline = end(&dataplane)?;
+            dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
+            (guard, deadline)
         };
         let mut totals = read_totals(directories);
-        if let Some(before) = &before
-            && before.load() == totals.load
+        if let Some(pinned) = &before.pinned
+            && pinned.load() == totals.load
         {
-            fold_all(&mut totals, before, dataplane.hz());
+            fold_all(&mut totals, pinned, dataplane.hz());
         }
         totals.load = dataplane.number();
         totals.banks.clear();
         totals.enter(BankRules::of(bank, generation, &ready.resolved.rule_set));
+        if let (Some(along), Some(bank)) = (along, kept) {
+            let rules = &along.ready.resolved.rule_set;
+            totals.enter(BankRules::of(bank, along.generation, rules));
+        }
         let mut enforced = Self {
             dataplane,
             ready,
             generation,
+            bank,
+            latest: generation,
             since: Timestamp::now(),
+            previous: None,
+            deadline,
+            open: false,
             interfaces: guard.interfaces,
             problems: guard.problems,
             detached: false,
             lost: Vec::new(),
             outer_problems: Vec::new(),
+            reverted: false,
             totals,
-            pending,
-            reverted: None,
             logger,
         };
         enforced.write_down(directories);
@@ -162,7 +258,7 @@ impl Enforced {
         if let Err(error) = enforced.dataplane.retire_others() {
             log::warn!("tables of an earlier load stay pinned: {error}");
         }
-        Ok(enforced)
+        Ok((enforced, kept.filter(|_| mode != Mode::Follow)))
     }
 
     /// Whether the tables that are loaded hold a policy, and are still what is attached.
@@ -172,7 +268,8 @@ impl Enforced {
             let mut links = links.iter();
             links.any(|link| link.load == Some(self.dataplane.number()))
         });
-        ours && self.dataplane.sizes().hold(BankSizes::of(&ready.tables))
+        ours && self.ready.config.conntrack == ready.config.conntrack
+            && self.dataplane.sizes().hold(BankSizes::of(&ready.tables))
     }
 
     /// The next policy into the same tables. `attach`: interfaces are looked at again, too.
@@ -180,35 +277,65 @@ impl Enforced {
         &mut self,
         mut ready: Box<Ready>,
         directories: &Directories,
+        mode: Mode,
         attach: bool,
     ) -> Result<(), Refusal> {
         ready.with_hz(self.dataplane.hz())?;
         let bank = self.dataplane.free_bank()?;
-        let clock = self.clock()?;
         if let Ok(counters) = self.dataplane.rule_counters(bank) {
             // The sums are on disk before the counters go.
+            let clock = self.clock()?;
             self.totals.fold(bank, &counters, &clock);
             self.write_totals(directories);
         }
-        let generation = self.generation.wrapping_add(1);
+        let generation = self.latest.wrapping_add(1);
         self.dataplane.write(bank, &ready.tables, generation)?;
-        let (fallback, _) = self.dataplane.switch()?.in_force(clock.tick);
+        let fallback = match mode {
+            Mode::Follow => self.previous.as_ref().map(|it| it.bank),
+            Mode::Change | Mode::Trial(_) => (!self.open).then_some(self.bank),
+        };
+        let word = Switch::to(bank, fallback.unwrap_or(OPEN_BANK), generation);
+        let deadline = match mode.trial() {
+            Some(time) => Some(Deadline::after(&self.dataplane, time, false)?),
+            None => None,
+        };
         self.dataplane
-            .switch_to(Switch::to(bank, fallback, generation))?;
-        self.generation = generation;
-        self.since = Timestamp::now();
-        self.reverted = None;
-        self.totals
-            .enter(BankRules::of(bank, generation, &ready.resolved.rule_set));
-        if attach {
-            let guard = Guard::all(&mut self.dataplane, &ready);
-            self.interfaces = guard.interfaces;
-            self.problems = guard.problems;
-            self.lost.clear();
+            .switch_to(deadline.map_or(word, |it| it.on(word)))?;
+        let before = Banked {
+            ready: std::mem::replace(&mut self.ready, ready),
+            bank: std::mem::replace(&mut self.bank, bank),
+            generation: std::mem::replace(&mut self.generation, generation),
+        };
+        if mode != Mode::Follow {
+            self.previous = (!self.open).then_some(before);
         }
-        self.ready = ready;
+        self.latest = generation;
+        self.since = Timestamp::now();
+        self.deadline = deadline;
+        (self.open, self.reverted) = (false, self.reverted && mode == Mode::Follow);
+        self.totals.enter(BankRules::of(
+            bank,
+            generation,
+            &self.ready.resolved.rule_set,
+        ));
+        if attach {
+            self.guard(deadline.is_none());
+        }
         self.write_down(directories);
         Ok(())
+    }
+
+    /// Attaches where the policy wants it, and, unless a trial is under way, detaches elsewhere.
+    pub(super) fn guard(&mut self, leave: bool) {
+        let guard = Guard::all(&mut self.dataplane, &self.ready, leave);
+        self.interfaces = guard.interfaces;
+        self.problems = guard.problems;
+        self.lost.clear();
+    }
+
+    /// The generation in force.
+    pub(super) fn in_force(&self) -> u32 {
+        if self.open { 0 } else { self.generation }
     }
 
     /// Ticks and time of this moment.
@@ -218,25 +345,6 @@ impl Enforced {
             hz: self.dataplane.hz(),
             time: Timestamp::now(),
         })
-    }
-
-    /// Looks whether an unconfirmed policy's time is up. True where the programs have fallen back.
-    pub(super) fn fell_back(&mut self) -> Result<bool, Error> {
-        let Some(pending) = self.pending else {
-            return Ok(false);
-        };
-        // Asked a little early rather than late; the programs' clock decides.
-        let early = jiff::SignedDuration::from_secs(1);
-        if Timestamp::now() + early < pending.until {
-            return Ok(false);
-        }
-        let tick = self.clock()?.tick;
-        if (tick.wrapping_sub(pending.tick) as i32) < 0 {
-            return Ok(false);
-        }
-        self.pending = None;
-        self.reverted = Some(self.ready.hash.clone());
-        Ok(true)
     }
 
     /// Looks whether everything of ours is gone, as `portcullis detach` leaves it.
@@ -309,90 +417,6 @@ impl Enforced {
         let guarded = self.interfaces.iter().filter(|it| it.guarded);
         guarded.map(|it| format!("{}: {}", it.name, it.why))
     }
-
-    /// Plan, notes and totals to where `status` finds them.
-    pub(super) fn write_down(&self, directories: &Directories) {
-        let mut plan = self.ready.plan.clone();
-        plan["generation"] = self.generation.into();
-        plan["since"] = self.since.to_string().into();
-        plan["policy_hash"] = self.ready.hash.clone().into();
-        tell(files::replace_json(&directories.plan(), 0o644, &plan));
-        self.write_notes(directories);
-        self.write_totals(directories);
-    }
-
-    pub(super) fn write_notes(&self, directories: &Directories) {
-        let notes = Notes {
-            schema: 1,
-            load: self.dataplane.number(),
-            generation: self.generation,
-            since: self.since,
-            policy_hash: self.ready.hash.clone(),
-            interfaces: self.interfaces.clone(),
-            products: self.ready.products.clone(),
-            problems: [self.outer_problems.as_slice(), &self.lost, &self.problems].concat(),
-            unresolved: self.ready.resolved.unresolved.clone(),
-            reverted: self.reverted.is_some(),
-        };
-        tell(files::replace_json(&directories.notes(), 0o644, &notes));
-    }
-
-    fn write_totals(&self, directories: &Directories) {
-        tell(files::replace_json(
-            &directories.totals(),
-            0o600,
-            &self.totals,
-        ));
-    }
-}
-
-/// A file that can't be written is told; enforcement goes on.
-fn tell(result: anyhow::Result<()>) {
-    if let Err(error) = result {
-        log::error!("{error:#}");
-    }
-}
-
-fn read_totals(directories: &Directories) -> Totals {
-    match files::read_json(&directories.totals()) {
-        Ok(totals) => totals.unwrap_or_default(),
-        Err(error) => {
-            log::error!("counters by row begin at 0 again: {error:#}");
-            Totals::default()
-        }
-    }
-}
-
-/// The counters of a load that is left.
-fn fold_all(totals: &mut Totals, before: &Pinned, hz: u32) {
-    let tick = match before.clock().now() {
-        Ok(now) => now.tick(),
-        Err(error) => {
-            log::warn!("counters of the earlier load are left out: {error}");
-            return;
-        }
-    };
-    let clock = Clock {
-        tick,
-        hz,
-        time: Timestamp::now(),
-    };
-    for rules in totals.banks.clone() {
-        if let Some(counters) = counters_of(before, &rules) {
-            totals.fold(rules.bank, &counters, &clock);
-        }
-    }
-}
-
-/// The counters of a bank, where it still holds that policy.
-#[must_use]
-pub fn counters_of(
-    pinned: &Pinned,
-    rules: &BankRules,
-) -> Option<Vec<agent_common::tables::RuleCounter>> {
-    let head = pinned.head(rules.bank).ok()?;
-    (head.generation == rules.generation)
-        .then(|| pinned.rule_counters(rules.bank, rules.rules.len()).ok())?
 }
 
 /// The latest generation that any bank holds.
@@ -402,24 +426,4 @@ fn last_generation(pinned: &Pinned) -> Result<u32, Error> {
         last = last.max(pinned.head(bank)?.generation);
     }
     Ok(last)
-}
-
-/// The tick after which an unconfirmed policy is over.
-fn deadline(dataplane: &Dataplane, after: Duration) -> Result<Pending, Error> {
-    let jiffies = after
-        .as_secs()
-        .saturating_mul(u64::from(dataplane.hz()))
-        .min(u64::from(u32::MAX >> 2) << TICK_SHIFT);
-    // One more: the tick that has begun is not a whole one.
-    let ticks = u32::try_from(jiffies >> TICK_SHIFT).unwrap_or(u32::MAX >> 2) + 1;
-    let clock = Clock {
-        tick: dataplane.clock().now()?.tick(),
-        hz: dataplane.hz(),
-        time: Timestamp::now(),
-    };
-    let tick = clock.tick.wrapping_add(ticks);
-    Ok(Pending {
-        tick,
-        until: clock.time_until(tick),
-    })
 }

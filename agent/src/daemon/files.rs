@@ -46,6 +46,24 @@ impl Directories {
         self.state.join("names.json")
     }
 
+    /// What is in force and confirmed.
+    #[must_use]
+    pub fn last_good(&self) -> PathBuf {
+        self.state.join("last-good.json")
+    }
+
+    /// Texts that wait for their confirmation, or were reverted.
+    #[must_use]
+    pub fn trial(&self) -> PathBuf {
+        self.state.join("trial.json")
+    }
+
+    /// Whether nothing was ever kept here: the state directory is missing or empty, as the service manager makes it before the first start.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        fs::read_dir(&self.state).map_or(true, |mut entries| entries.next().is_none())
+    }
+
     /// Makes state and runtime directory where they are missing.
     ///
     /// # Errors
@@ -73,12 +91,35 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
-    let written = write_synced(&new, mode, content).and_then(|()| fs::rename(&new, path));
+    let written = write_synced(&new, mode, content)
+        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| sync_directory_of(path));
     if written.is_err() {
         // Half a file is of no use; what counts is the error below.
         let _ = fs::remove_file(&new);
     }
     written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Removes a file, where there is one.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| sync_directory_of(path)),
+    }
+    .with_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// A name lies in its directory: what is synced is there after a power cut, too.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn write_synced(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {

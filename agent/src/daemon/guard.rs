@@ -24,8 +24,9 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Attaches to each listed interface, and detaches from those that are listed no more.
-    pub(super) fn all(dataplane: &mut Dataplane, ready: &Ready) -> Self {
+    /// Attaches to each listed interface, and with `leave` detaches from those that are listed no more. While a policy waits for its
+    /// confirmation what it does not list stays guarded: nobody could attach there again when it falls back.
+    pub(super) fn all(dataplane: &mut Dataplane, ready: &Ready, leave: bool) -> Self {
         let hook = ready.config.hook;
         let wanted = ready.interfaces();
         let mut found = Self {
@@ -58,7 +59,9 @@ impl Guard {
             found.problems.push(format!("{name}: {why}"));
             found.note(&name, hook.name(), why, false);
         }
-        found.leave(dataplane, &wanted);
+        if leave {
+            found.leave(dataplane, &wanted);
+        }
         found
     }
 

@@ -4,15 +4,21 @@
 //! once. What blocks (sinks, names) has threads of its own. Enforcement does not hang on this process: it lies in pinned programs.
 
 mod change;
+mod command;
+mod control;
 mod enforce;
 pub mod files;
 mod guard;
+mod hold;
+mod kept;
 mod log;
 mod names;
 mod notes;
 mod notify;
 mod ready;
+mod record;
 mod reporter;
+mod sessions;
 mod signals;
 mod start;
 mod totals;
@@ -26,8 +32,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::MissedTickBehavior;
 
 use self::change::{Change, Host};
+use self::control::{Asked, Control};
 use self::enforce::Enforced;
 use self::files::{Directories, Lock};
+use self::kept::Trial;
 use self::names::{Asking, Known};
 use self::notify::Manager;
 use self::reporter::Reporter;
@@ -36,10 +44,9 @@ use crate::cli::{ConfigArgs, RunArgs};
 use crate::commands::Outcome;
 use crate::events::ring::POLL;
 use crate::facts::collect::Answers;
-use crate::inputs::Said;
 
-pub use self::enforce::counters_of;
 pub use self::notes::{NotedInterface, NotedProduct, Notes};
+pub use self::record::counters_of;
 pub use self::totals::{BankRules, Clock, RowTotal, Totals};
 
 /// How often established flows are swept.
@@ -59,6 +66,8 @@ enum Event {
     Signal(Signal),
     /// Names were resolved, or not.
     Names(Answers),
+    /// A command was given through the control socket.
+    Asked(Asked),
 }
 
 /// Runs until it is told to stop.
@@ -80,12 +89,12 @@ struct Daemon {
     /// Where the configuration is read again.
     args: ConfigArgs,
     directories: Directories,
-    /// The configuration in force, for when only the facts or the time change.
-    said: Option<Said>,
     /// What is in force by this process; none where an earlier one's policy stays.
     enforced: Option<Enforced>,
     /// Why the configuration on disk is not the one in force.
     problems: Vec<String>,
+    /// Texts that must not come into force by themselves.
+    trial: Option<Trial>,
     reporter: Reporter,
     manager: Manager,
     known: Known,
@@ -105,6 +114,7 @@ struct Daemon {
     swept: Instant,
     checked: Instant,
     looked: Instant,
+    _control: Option<Control>,
     _lock: Lock,
 }
 
@@ -124,7 +134,15 @@ impl Daemon {
                         timer.reset_immediately();
                     }
                 }
-                Event::Signal(Signal::Reload) => self.reload(),
+                Event::Signal(Signal::Reload) => {
+                    // It says in the log what became of it.
+                    let _ = self.reload();
+                }
+                Event::Asked(asked) => {
+                    let answer = self.obey(asked.command);
+                    // Whoever asked may be gone.
+                    let _ = asked.answer.send(answer);
+                }
                 Event::Signal(Signal::Stop) => return,
                 Event::Names(answers) => self.take_names(&answers),
             }
@@ -190,6 +208,12 @@ impl Daemon {
 
     fn status(&self) -> String {
         let Some(enforced) = &self.enforced else {
+            if let (Some(trial), true) = (&self.trial, self.problems.is_empty()) {
+                return format!(
+                    "reverted: the configuration on disk {}, and nothing was in force before it; `portcullis apply` puts it in force",
+                    trial.what()
+                );
+            }
             return format!("degraded: {}", self.problems.join("; "));
         };
         let (generation, guarded) = (enforced.generation, enforced.guarded());
@@ -197,14 +221,22 @@ impl Daemon {
         let problem = self.problems.first().or(enforced.problem());
         if enforced.detached {
             "detached: nothing is filtered; a reload puts the policy back".to_owned()
-        } else if enforced.reverted.is_some() {
+        } else if enforced.open {
             format!(
-                "reverted: generation {generation} was not confirmed in time, everything passes on {guarded}"
+                "reverted: generation {generation} was taken back, generation 0 is in force and everything passes on {guarded}"
             )
         } else if let Some(problem) = problem {
             format!("degraded: {in_force}; {problem}")
-        } else if let Some(pending) = enforced.pending {
-            format!("unconfirmed: {in_force}, falls back at {}", pending.until)
+        } else if let Some(deadline) = enforced.deadline {
+            let until = deadline.until;
+            match deadline.pause {
+                false => format!("unconfirmed: {in_force}, falls back at {until}"),
+                true => format!("paused: {in_force}, denials pass until {until}"),
+            }
+        } else if enforced.reverted {
+            format!(
+                "reverted: {in_force}, the texts on disk were taken back; `portcullis apply` puts them in force"
+            )
         } else if enforced.ready.products.iter().any(|it| it.stage == "audit") {
             format!("audit: {in_force}")
         } else {
@@ -221,7 +253,7 @@ impl Daemon {
             Some(enforced) if enforced.detached => {
                 "stopped; nothing is in force, because it was detached".to_owned()
             }
-            Some(enforced) if enforced.reverted.is_some() => format!(
+            Some(enforced) if enforced.open => format!(
                 "stopped; generation 0 is in force on {}, and everything passes; `portcullis detach` removes it",
                 enforced.guarded()
             ),

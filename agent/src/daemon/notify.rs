@@ -37,6 +37,11 @@ impl Manager {
         self.send(&[NotifyState::Ready]);
     }
 
+    /// The configuration is read again; [`Self::ready`] says that this is over.
+    pub(super) fn reloading(&mut self) {
+        self.send(&[NotifyState::Reloading]);
+    }
+
     /// The daemon ends; `status` is its last word.
     pub(super) fn stopping(&mut self, status: String) {
         self.send(&[NotifyState::Stopping, NotifyState::Status(status)]);

@@ -14,16 +14,18 @@ use crate::events::explain::Knowledge;
 use crate::facts::Facts;
 use crate::host::HostConfig;
 use crate::host::schema::Stage;
-use crate::inputs::Said;
+use crate::inputs::{Fnv, Said};
 use crate::meaning::{Meaning, meaning};
 use crate::plan::Plan;
 
 /// A policy that can be put in force.
 pub(super) struct Ready {
+    /// What it was made from.
+    pub(super) said: Said,
     pub(super) config: HostConfig,
     pub(super) facts: Facts,
     pub(super) resolved: Resolved,
-    pub(super) tables: Tables,
+    pub(super) tables: Rc<Tables>,
     pub(super) knowledge: Rc<Knowledge>,
     /// The plan, as `portcullis plan --json` gives it.
     pub(super) plan: Value,
@@ -36,33 +38,29 @@ pub(super) struct Ready {
 impl Ready {
     /// Judges the inputs; with an error among the findings there is nothing to put in force.
     pub(super) fn prepare(said: Said, facts: Facts) -> Result<Box<Self>, Findings> {
-        let Said {
-            config,
-            catalogue,
-            findings,
-        } = said;
-        let Some(config) = config else {
-            return Err(findings);
+        let Some(config) = said.config.clone() else {
+            return Err(said.findings);
         };
+        let catalogue = &said.catalogue;
         let Meaning {
             resolved,
             tables,
             findings,
-        } = meaning(&config, &catalogue, &facts, &findings);
+        } = meaning(&config, catalogue, &facts, &said.findings);
         let Some(tables) = tables.filter(|_| !findings.has_errors()) else {
             return Err(findings);
         };
         let plan = Plan {
             config: &config,
-            catalogue: &catalogue,
+            catalogue,
             facts: &facts,
             resolved: &resolved,
             findings: &findings,
             sizes: Some(&tables.sizes),
         }
         .json();
-        let hash = hash(&json!([&plan["ingress"], &plan["egress"]]).to_string());
-        let knowledge = Knowledge::gather(&config, &catalogue, &facts, &resolved);
+        let hash = Fnv::of(&json!([&plan["ingress"], &plan["egress"]]).to_string());
+        let knowledge = Knowledge::gather(&config, catalogue, &facts, &resolved);
         let products = config
             .products
             .iter()
@@ -78,10 +76,11 @@ impl Ready {
             })
             .collect();
         Ok(Box::new(Self {
+            said,
             config,
             facts,
             resolved,
-            tables,
+            tables: Rc::new(tables),
             knowledge: Rc::new(knowledge),
             plan,
             hash,
@@ -103,7 +102,7 @@ impl Ready {
         let settings = Settings::of(&self.config.daemon, &self.config.events);
         match compile(&self.resolved.rule_set, &self.facts, &settings) {
             Ok(tables) => {
-                self.tables = tables;
+                self.tables = Rc::new(tables);
                 Ok(())
             }
             Err(errors) => {
@@ -114,6 +113,20 @@ impl Ready {
                 Err(findings)
             }
         }
+    }
+
+    /// Whether it enforces the same by the same means: what differs, if anything, is what is told of it.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.config, &other.config);
+        self.hash == other.hash
+            && self.tables == other.tables
+            && self.interfaces() == other.interfaces()
+            && self.missing() == other.missing()
+            && ours.hook == theirs.hook
+            && ours.conntrack == theirs.conntrack
+            && ours.events == theirs.events
+            && ours.metrics == theirs.metrics
+            && ours.daemon == theirs.daemon
     }
 
     /// Interfaces of this host that the configuration lists, each device of a stack once: where a bond's or a bridge's members are listed,
@@ -160,28 +173,5 @@ impl Ready {
             .filter(|name| !name.contains(['*', '?']) && !there(name))
             .cloned()
             .collect()
-    }
-}
-
-/// FNV-1a of 64 bits (draft-eastlake-fnv), in hexadecimal digits. It tells policies apart; it protects against nobody.
-fn hash(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_hash_is_fnv_1a() {
-        // test vectors of the draft's appendix
-        for (text, expected) in [
-            ("", "cbf29ce484222325"),
-            ("a", "af63dc4c8601ec8c"),
-            ("foobar", "85944171f73967e8"),
-        ] {
-            assert_eq!(super::hash(text), expected);
-        }
     }
 }

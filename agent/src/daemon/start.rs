@@ -7,19 +7,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::Daemon;
 use super::change::Host;
-use super::enforce::Refusal;
+use super::control::Control;
+use super::enforce::{Mode, Refusal};
 use super::files::{Directories, Lock};
 use super::guard::is_attached;
+use super::kept::{LastGood, Trial};
 use super::names::{Asking, Known};
 use super::notify::Manager;
+use super::ready::Ready;
 use super::reporter::Reporter;
 use super::signals::Signals;
 use super::trouble::{Trouble, refused};
+use super::{Daemon, Event};
 use crate::cli::RunArgs;
 use crate::commands::{Outcome, Status};
 use crate::dataplane::Pinned;
+use crate::facts::Facts;
 use crate::host::schema::{self, Daemon as Settings};
 use crate::inputs::{self, Said};
 
@@ -52,9 +56,9 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
     let mut daemon = Daemon {
         args: args.config.clone(),
         directories,
-        said: None,
         enforced: None,
         problems: Vec::new(),
+        trial: None,
         reporter: Reporter::new(&sinks(args, said.as_ref().ok()), window(said.as_ref().ok()))
             .context("cannot start the sinks")?,
         manager: Manager::new(),
@@ -69,15 +73,19 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         swept: Instant::now(),
         checked: Instant::now(),
         looked: Instant::now(),
+        _control: None,
         _lock: lock,
     };
     daemon.known = daemon.known_names();
-    let brought = match said {
-        Ok(said) => daemon.put_in_force(said, args.confirm),
-        Err(error) => Err(Trouble::Unreadable(error)),
-    };
-    match brought {
-        Ok(()) => daemon.say_started(),
+    match daemon.begin(said, args.confirm) {
+        Ok(()) => {}
+        Err(trouble @ Trouble::TakenBack(_)) => {
+            // There was nothing before it: what it falls back to passes everything, and is attached or not.
+            trouble.log();
+            if in_force {
+                daemon.read_events_of(before.as_ref())?;
+            }
+        }
         // What is in force stays, and is told of.
         Err(trouble) if in_force && trouble.is_survivable() => {
             daemon.keep(before.as_ref(), &trouble)?;
@@ -85,10 +93,119 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         Err(trouble) => return Ok(trouble.outcome()),
     }
     drop(before);
+    let events = daemon.answers.clone();
+    match Control::listen(&daemon.directories, events, Event::Asked) {
+        Ok(control) => daemon._control = Some(control),
+        // Enforcement does not hang on it, and signals still come.
+        Err(error) => {
+            log::error!("{error:#}");
+            daemon.problems.push(format!("{error:#}"));
+            daemon.note_problems();
+        }
+    }
     daemon.say();
     daemon.manager.ready();
     daemon.serve(&mut signals, receiver).await;
     Ok(daemon.stop())
+}
+
+impl Daemon {
+    /// The first policy of this process: that of the files, or the last good one where they can't or must not be enforced.
+    fn begin(&mut self, said: Result<Said>, confirm: Option<Duration>) -> Result<(), Trouble> {
+        let good = LastGood::read(&self.directories).unwrap_or_else(|error| {
+            log::error!("the last good configuration can't be used: {error:#}");
+            None
+        });
+        self.trial = Trial::read(&self.directories).unwrap_or_else(|error| {
+            log::error!("{error:#}");
+            None
+        });
+        if let (Some(trial), Some(good)) = (&self.trial, &good)
+            && trial.hash == good.hash
+        {
+            // It was confirmed, and the process ended before it could say so here.
+            self.trial = None;
+            self.write_mark();
+        }
+        let trouble = match self.begin_with(said, confirm) {
+            Ok(()) => return Ok(()),
+            Err(trouble) => trouble,
+        };
+        if !trouble.is_survivable() {
+            return Err(trouble);
+        }
+        let reverted = matches!(trouble, Trouble::TakenBack(_));
+        if let Some(good) = good {
+            log::error!("the configuration on disk is not enforced:");
+            trouble.log();
+            match self.begin_with_good(&good) {
+                Ok(()) => {
+                    self.stand_in(reverted, &trouble);
+                    return Ok(());
+                }
+                Err(worse) => {
+                    log::error!("the last good configuration can't be enforced either:");
+                    worse.log();
+                    return Err(worse);
+                }
+            }
+        }
+        Err(trouble)
+    }
+
+    fn begin_with(&mut self, said: Result<Said>, confirm: Option<Duration>) -> Result<(), Trouble> {
+        let said = said.map_err(Trouble::Unreadable)?;
+        if let Some(mark) = self.mark_on(&said) {
+            return Err(Trouble::TakenBack(mark.what()));
+        }
+        let ready = self.prepare(said)?;
+        super::log::findings(&ready.findings);
+        self.put_in_force(ready, confirm.map_or(Mode::Change, Mode::Trial))?;
+        if confirm.is_none() {
+            self.is_good()?;
+        }
+        self.say_started();
+        Ok(())
+    }
+
+    /// The last good configuration on this host as it is now; where that is an error, on the host that it was made for.
+    fn begin_with_good(&mut self, good: &LastGood) -> Result<(), Trouble> {
+        let said = good.said();
+        let ready = match self.prepare(said.clone()) {
+            Ok(ready) => ready,
+            Err(trouble) => {
+                log::error!(
+                    "the last good configuration does not fit this host as it is now; it is enforced as it was made:"
+                );
+                trouble.log();
+                let facts = Facts {
+                    time: jiff::Timestamp::now(),
+                    ..good.facts.clone()
+                };
+                Ready::prepare(said, facts)?
+            }
+        };
+        self.put_in_force(ready, Mode::Change)
+    }
+
+    /// Says that what is in force is not what the files say.
+    fn stand_in(&mut self, reverted: bool, trouble: &Trouble) {
+        if let Some(enforced) = &mut self.enforced {
+            enforced.reverted = reverted;
+        }
+        if !reverted {
+            self.problems = vec![format!(
+                "the last good configuration is in force: {}",
+                trouble.summary()
+            )];
+        }
+        self.note_problems();
+        self.say_started();
+        if let Some(enforced) = &self.enforced {
+            enforced.write_notes(&self.directories);
+        }
+        log::error!("{}", self.status());
+    }
 }
 
 fn directories(args: &RunArgs, said: Option<&Said>) -> Directories {

@@ -2,6 +2,7 @@
 
 use super::enforce::Refusal;
 use crate::commands::{Outcome, Status};
+use crate::control::{Answer, Became};
 use crate::diagnose::{Findings, Severity};
 
 /// Why a policy could not be put in force.
@@ -10,6 +11,8 @@ pub(super) enum Trouble {
     Unreadable(anyhow::Error),
     /// Findings, or what the kernel says.
     Refused(Refusal),
+    /// The texts were never confirmed, or were reverted; in words.
+    TakenBack(&'static str),
 }
 
 impl From<Refusal> for Trouble {
@@ -36,8 +39,25 @@ impl Trouble {
                 let message = format!("{error:#}; nothing is attached");
                 Outcome::refused(Status::Findings, &message)
             }
+            Self::TakenBack(_) => Outcome::refused(Status::Failed, &self.summary()),
             Self::Refused(refusal) => refused(refusal),
         }
+    }
+
+    /// For the command that asked.
+    pub(super) fn answer(&self) -> Answer {
+        let (code, text) = match self {
+            Self::Refused(Refusal::Findings(findings)) => {
+                (Status::Findings, findings.render(false))
+            }
+            Self::Unreadable(error) => (Status::Findings, format!("error: {error:#}\n")),
+            Self::Refused(Refusal::Dataplane(error)) if error.is_permission() => {
+                (Status::NoPermission, format!("error: {error}\n"))
+            }
+            other => (Status::Failed, format!("error: {}\n", other.summary())),
+        };
+        let stderr = format!("{text}what was in force stays\n");
+        Answer::new(Became::Refused, code as u8, String::new(), stderr)
     }
 
     /// In a line.
@@ -59,6 +79,9 @@ impl Trouble {
                 let s = if errors == 1 { "" } else { "s" };
                 format!("the configuration has {errors} error{s}{first}")
             }
+            Self::TakenBack(what) => format!(
+                "the configuration on disk {what}, and stays out of force until `portcullis apply`"
+            ),
             Self::Refused(refusal) => refusal.to_string(),
         }
     }

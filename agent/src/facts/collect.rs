@@ -7,6 +7,7 @@ mod leases;
 mod links;
 mod names;
 mod netlink;
+mod operator;
 mod resolvers;
 mod sockets;
 mod ssh;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 pub use names::{Answers, Lookup};
+pub use operator::own_connections;
+pub use sockets::Connection;
 
 use super::{Facts, Interface, PortRange};
 
@@ -96,6 +99,12 @@ pub fn collect(wanted: &Wanted) -> anyhow::Result<Collected> {
 /// As [`collect`].
 pub fn changing() -> anyhow::Result<(Vec<Interface>, Vec<IpAddr>)> {
     Ok((interfaces()?, resolvers::in_force(&mut Vec::new())))
+}
+
+/// TCP connections that are established; none where they can't be listed.
+#[must_use]
+pub fn connections() -> Vec<Connection> {
+    sockets::tcp_connections()
 }
 
 fn interfaces() -> anyhow::Result<Vec<Interface>> {

@@ -41,6 +41,20 @@ pub fn embedded() -> Vec<Source> {
         .collect()
 }
 
+/// The shipped policies, those whose id one of `kept` has left out, and `kept`: texts of an earlier version stand in for this one's.
+#[must_use]
+pub fn embedded_beside(kept: Vec<Source>) -> Vec<Source> {
+    let id = |source: &Source| {
+        let policy = read::<Policy>(source, &mut Findings::new());
+        policy.map(|policy| policy.id().to_owned())
+    };
+    let ids: Vec<String> = kept.iter().filter_map(id).collect();
+    let mut all = embedded();
+    all.retain(|source| id(source).is_none_or(|id| !ids.contains(&id)));
+    all.extend(kept);
+    all
+}
+
 /// A policy and the text it was read from.
 #[derive(Clone, Debug)]
 pub struct Product {

@@ -1,9 +1,9 @@
 //! Sockets that listen, and the programs that hold them: /proc/net/{tcp,tcp6,udp,udp6} as proc(5) describes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use nix::sys::socket::SockProtocol;
@@ -19,6 +19,60 @@ pub(super) struct Socket {
     pub(super) inode: u64,
 }
 
+/// A TCP connection that is established.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connection {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The other end began: something listens on the local port.
+    pub accepted: bool,
+    pub(super) inode: u64,
+}
+
+#[cfg(test)]
+impl Connection {
+    /// One that no process holds.
+    pub(crate) fn of(local: SocketAddr, peer: SocketAddr, accepted: bool) -> Self {
+        Self {
+            local,
+            peer,
+            accepted,
+            inode: 0,
+        }
+    }
+}
+
+/// Everything that is established.
+pub(super) fn tcp_connections() -> Vec<Connection> {
+    let listening: BTreeSet<u16> = tcp_listening().iter().map(|it| it.port).collect();
+    tcp_tables()
+        .flat_map(|text| connections(&text, &listening))
+        .collect()
+}
+
+fn connections(table: &str, listening: &BTreeSet<u16>) -> Vec<Connection> {
+    let end = |word: &str| {
+        let (address, port) = word.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some(SocketAddr::new(address_of(address)?.to_canonical(), port))
+    };
+    let one = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (u8::from_str_radix(words.get(3)?, 16).ok()? == ESTABLISHED).then_some(())?;
+        let local = end(words.get(1)?)?;
+        Some(Connection {
+            local,
+            peer: end(words.get(2)?)?,
+            accepted: listening.contains(&local.port()),
+            inode: words.get(9)?.parse().ok()?,
+        })
+    };
+    table.lines().skip(1).filter_map(one).collect()
+}
+
+const ESTABLISHED: u8 = 0x01;
 const LISTEN: u8 = 0x0a;
 /// An UDP socket that is not connected (TCP_CLOSE).
 const UNCONNECTED: u8 = 0x07;
@@ -54,9 +108,16 @@ pub(super) fn listeners(notes: &mut Vec<String>) -> Vec<Listener> {
 
 /// TCP sockets that listen.
 pub(super) fn tcp_listening() -> Vec<Socket> {
+    tcp_tables()
+        .flat_map(|text| sockets(&text, LISTEN))
+        .collect()
+}
+
+fn tcp_tables() -> impl Iterator<Item = String> {
     let text = |table| fs::read_to_string(Path::new("/proc/thread-self/net").join(table));
-    let tables = ["tcp", "tcp6"].into_iter().filter_map(|it| text(it).ok());
-    tables.flat_map(|text| sockets(&text, LISTEN)).collect()
+    ["tcp", "tcp6"]
+        .into_iter()
+        .filter_map(move |it| text(it).ok())
 }
 
 /// Ports of TCP sockets that listen, each with the cgroup it was made in: what /proc hides from who may not look into other processes.
@@ -151,20 +212,20 @@ pub(super) fn programs(wanted: impl Fn(&str) -> bool) -> BTreeMap<u64, String> {
             .into_iter()
             .flatten();
         for descriptor in descriptors.flatten() {
-            let Ok(target) = fs::read_link(descriptor.path()) else {
-                continue;
-            };
-            let inode = target
-                .to_str()
-                .and_then(|target| target.strip_prefix("socket:["))
-                .and_then(|rest| rest.strip_suffix(']'))
-                .and_then(|inode| inode.parse().ok());
+            let inode = inode(&descriptor.path());
             if let Some(inode) = inode {
                 found.entry(inode).or_insert_with(|| program.clone());
             }
         }
     }
     found
+}
+
+/// The socket that a link under /proc/PID/fd stands for.
+pub(super) fn inode(descriptor: &Path) -> Option<u64> {
+    let target = fs::read_link(descriptor).ok()?;
+    let number = target.to_str()?.strip_prefix("socket:[")?;
+    number.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -192,6 +253,30 @@ mod tests {
             Some("2001:db8::1".to_owned())
         );
         assert_eq!(address_of("012"), None);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn connections_know_who_began() {
+        let found = connections(TABLE, &BTreeSet::from([8080]));
+        let [one] = found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            (
+                one.local.to_string(),
+                one.peer.to_string(),
+                one.accepted,
+                one.inode
+            ),
+            (
+                "127.0.0.1:50000".to_owned(),
+                "127.0.0.1:8080".to_owned(),
+                false,
+                4713
+            )
+        );
+        assert!(connections(TABLE, &BTreeSet::from([50_000]))[0].accepted);
     }
 
     #[test]

@@ -1,0 +1,215 @@
+//! The control socket's server: a thread of its own, so that no client can keep the main loop waiting.
+//!
+//! A client has a few seconds to say its line and to take its answer. Of clients that have said nothing the oldest goes when there are too
+//! many, so that a crowd of silent ones is in nobody's way. Requests reach the main loop one at a time.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{AbortHandle, LocalSet};
+use tokio::time::timeout;
+
+use super::files::Directories;
+use crate::commands::status;
+use crate::control::{self, Answer, Became, Command, MOST_REQUEST};
+
+/// How long a client may take to say its line, and to take its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Clients that have not said their line yet.
+const WAITING: usize = 32;
+/// How long accepting pauses when the process is out of descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// A request for the main loop, and where its answer goes.
+pub(super) struct Asked {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// The socket; it goes with this value.
+pub(super) struct Control {
+    path: PathBuf,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Clients that have not said their line, the oldest first.
+type Waiting = Rc<RefCell<VecDeque<(u64, AbortHandle)>>>;
+
+impl Control {
+    /// Listens from now on. The daemon's lock is held, so that a socket that is there is a dead one's.
+    pub(super) fn listen<E: Send + 'static>(
+        directories: &Directories,
+        events: UnboundedSender<E>,
+        event: fn(Asked) -> E,
+    ) -> Result<Self> {
+        let path = control::path(&directories.runtime);
+        let listener = bind(&path)
+            .with_context(|| format!("cannot listen on the control socket {}", path.display()))?;
+        let server = Server {
+            directories: directories.clone(),
+            events,
+            event,
+            one: Semaphore::new(1),
+        };
+        thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                match runtime {
+                    Ok(runtime) => {
+                        LocalSet::new().block_on(&runtime, Rc::new(server).serve(listener))
+                    }
+                    Err(error) => log::error!("the control socket is not served: {error}"),
+                }
+            })
+            .context("cannot start the control socket's thread")?;
+        Ok(Self { path })
+    }
+}
+
+fn bind(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    // Who connects before is looked at all the same.
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+struct Server<E> {
+    directories: Directories,
+    events: UnboundedSender<E>,
+    event: fn(Asked) -> E,
+    /// One request at a time, so that the main loop has its turns between them.
+    one: Semaphore,
+}
+
+impl<E: Send + 'static> Server<E> {
+    async fn serve(self: Rc<Self>, listener: std::os::unix::net::UnixListener) {
+        let listener = match UnixListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                log::error!("the control socket is not served: {error}");
+                return;
+            }
+        };
+        let waiting = Waiting::default();
+        let mut number = 0;
+        loop {
+            let client = match listener.accept().await {
+                Ok((client, _)) => client,
+                Err(error) => {
+                    log::warn!("the control socket: {error}");
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                }
+            };
+            number += 1;
+            let (server, queue) = (Rc::clone(&self), Rc::clone(&waiting));
+            let task = tokio::task::spawn_local(async move {
+                // A client that goes away or falls silent has itself to thank.
+                let _ = server.attend(client, number, &queue).await;
+            });
+            let mut queue = waiting.borrow_mut();
+            queue.push_back((number, task.abort_handle()));
+            if queue.len() > WAITING
+                && let Some((_, oldest)) = queue.pop_front()
+            {
+                oldest.abort();
+            }
+        }
+    }
+
+    async fn attend(
+        &self,
+        mut client: UnixStream,
+        number: u64,
+        waiting: &Waiting,
+    ) -> io::Result<()> {
+        let line = timeout(PATIENCE, line(&mut client)).await;
+        waiting.borrow_mut().retain(|(held, _)| *held != number);
+        let line = line??;
+        let answer = if may_ask(&client) {
+            self.answer(&line).await
+        } else {
+            let mut refused = Answer::refused("permission denied; run as root");
+            refused.code = crate::commands::Status::NoPermission as u8;
+            refused
+        };
+        let mut octets = serde_json::to_vec(&answer)?;
+        octets.push(b'\n');
+        timeout(PATIENCE, client.write_all(&octets)).await??;
+        client.shutdown().await
+    }
+
+    async fn answer(&self, line: &[u8]) -> Answer {
+        let command = match control::parse(line) {
+            Ok(command) => command,
+            Err(refusal) => return *refusal,
+        };
+        // Never closed.
+        let _turn = self.one.acquire().await;
+        if let Command::Status { json } = command {
+            // What is in force is pinned; the main loop need not be asked.
+            let directories = self.directories.clone();
+            let told =
+                tokio::task::spawn_blocking(move || status::answer(&directories, json)).await;
+            return match told {
+                Ok(told) => Answer::new(Became::Done, told.status as u8, told.stdout, told.stderr),
+                Err(error) => Answer::refused(&error.to_string()),
+            };
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { command, answer };
+        if self.events.send((self.event)(asked)).is_err() {
+            return Answer::refused("the daemon is stopping");
+        }
+        match answered.await {
+            Ok(answer) => answer,
+            Err(_) => Answer::refused("the daemon is stopping"),
+        }
+    }
+}
+
+/// Root, or who the daemon is: what the socket's mode says as well.
+fn may_ask(client: &UnixStream) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    client
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+}
+
+/// One line without its end, of a length that is bounded.
+async fn line(client: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    BufReader::new(client.take(MOST_REQUEST))
+        .read_until(b'\n', &mut line)
+        .await?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests;

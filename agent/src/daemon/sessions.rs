@@ -1,0 +1,112 @@
+//! Which live sessions a policy would cut: looked at before it comes into force by hand.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use agent_common::event::Direction;
+use agent_common::net::tcp;
+
+use super::ready::Ready;
+use crate::compile::memory::Memory;
+use crate::control::Session;
+use crate::events::decode::Transport;
+use crate::events::explain::probe::Probe;
+use crate::facts::Facts;
+use crate::facts::collect::{self, Connection};
+use crate::rule::Service;
+
+/// What would be lost.
+pub(super) struct Cut {
+    /// Sessions that pass now and would not.
+    pub(super) sessions: Vec<Session>,
+    /// Ports of failsafes, those in force and those of the next policy, and the ports of sshd.
+    pub(super) failsafe: BTreeSet<u16>,
+}
+
+/// The sessions of this host that pass by `before` (all, where there is none) and would not by `after`.
+pub(super) fn cut(before: Option<&Ready>, after: &Ready) -> Cut {
+    let memory = |ready: &Ready| Memory::new(Rc::clone(&ready.tables));
+    let guarded = after.interfaces();
+    let live: Vec<Connection> = collect::connections()
+        .into_iter()
+        .filter(|it| is_guarded(&after.facts, &guarded, it.local.ip()))
+        .collect();
+    let mut failsafe = failsafe_ports(after);
+    failsafe.extend(before.map(failsafe_ports).unwrap_or_default());
+    Cut {
+        sessions: lost(before.map(memory).as_ref(), &memory(after), &live),
+        failsafe,
+    }
+}
+
+fn lost(before: Option<&Memory>, after: &Memory, live: &[Connection]) -> Vec<Session> {
+    let lost = live
+        .iter()
+        .filter(|it| !passes(after, it) && before.is_none_or(|before| passes(before, it)));
+    lost.map(|it| Session {
+        local: it.local,
+        peer: it.peer,
+    })
+    .collect()
+}
+
+/// Whether the next segment passes, of a flow that nobody remembers: the peer's where the peer began, else this host's.
+fn passes(host: &Memory, connection: &Connection) -> bool {
+    let Connection {
+        local,
+        peer,
+        accepted,
+        ..
+    } = connection;
+    let (direction, source, destination) = if *accepted {
+        (Direction::Ingress, peer, local)
+    } else {
+        (Direction::Egress, local, peer)
+    };
+    let probe = Probe {
+        direction,
+        transport: Transport::Tcp,
+        own: local.ip(),
+        peer: peer.ip(),
+        source_port: source.port(),
+        destination_port: destination.port(),
+        tcp_flags: tcp::ACK,
+    };
+    probe.judge(host).passes()
+}
+
+/// Whether packets to this address come through an interface that is guarded; an address of no interface is taken to.
+fn is_guarded(facts: &Facts, guarded: &[String], address: IpAddr) -> bool {
+    if address.is_loopback() {
+        return false;
+    }
+    let holder = facts
+        .interfaces
+        .iter()
+        .find(|it| it.addresses.iter().any(|own| own.address.addr() == address));
+    let Some(holder) = holder else {
+        return true;
+    };
+    let mut members = facts
+        .interfaces
+        .iter()
+        .filter(|it| it.master.as_deref() == Some(&holder.name));
+    guarded.contains(&holder.name) || members.any(|it| guarded.contains(&it.name))
+}
+
+fn failsafe_ports(ready: &Ready) -> BTreeSet<u16> {
+    let rules = ready.resolved.rule_set.rules.iter();
+    let failsafes = rules.filter(|rule| rule.id.starts_with("failsafe/"));
+    let ranges = failsafes.flat_map(|rule| match &rule.service {
+        Service::Tcp(ranges) => ranges.clone(),
+        _ => Vec::new(),
+    });
+    ranges
+        .flatten()
+        .chain(ready.facts.ssh_ports.iter().copied())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
