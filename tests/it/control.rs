@@ -1,15 +1,15 @@
 //! Changes by hand: applied, tried, confirmed, taken back, paused; and what refuses them.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
 
 use portcullis_tests::daemon::{Agent, CONFIGURATION, binary, portcullis, portcullis_json};
+use portcullis_tests::link::wait_listens;
 use portcullis_tests::netns::Namespace;
-use portcullis_tests::process::wait_for;
+use portcullis_tests::process::{Running, wait_for};
 use portcullis_tests::service::Services;
 
-use crate::site::{CLIENT, LIMIT, SERVER, SILENCE, STRANGER, Site, configuration, reaches};
+use crate::site::{CLIENT, LIMIT, SERVER, SILENCE, STRANGER, Site, at, configuration, reaches};
 
 /// Opens a port for the stranger.
 fn open_for_stranger(port: u16) -> String {
@@ -256,61 +256,56 @@ fn a_pause_ends_with_the_daemon_dead() {
     guarded.state("enforcing");
 }
 
-/// A connection that both ends keep.
+/// A connection to a server that says everything back.
 struct Held {
     near: TcpStream,
-    far: TcpStream,
+    /// Another process holds the far end, so that it is not the operator's.
+    _server: Running,
 }
 
 impl Held {
     #[track_caller]
-    fn new(server: &Namespace, listener: &TcpListener, client: &Namespace, port: u16) -> Self {
-        let to = crate::site::at(SERVER[0], port);
+    fn new(server: &Namespace, client: &Namespace, port: u16) -> Self {
+        let mut echo = server.command("socat");
+        echo.args([&format!("TCP4-LISTEN:{port},fork,reuseaddr"), "EXEC:cat"]);
+        let running = Running::start(&mut echo).unwrap();
+        wait_listens(server, "tcp", port).unwrap();
+        let to = at(SERVER[0], port);
         let near = client
             .enter(|| TcpStream::connect_timeout(&to, LIMIT).unwrap())
             .unwrap();
-        let far = server.enter(|| listener.accept().unwrap().0).unwrap();
-        Self { near, far }
+        let mut held = Self {
+            near,
+            _server: running,
+        };
+        assert!(held.lives(), "port {port}");
+        held
     }
 
     fn lives(&mut self) -> bool {
-        use std::io::Write as _;
-        let _ = self.near.set_nodelay(true);
-        self.far
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
-        self.near.write_all(b"x").is_ok() && self.far.read(&mut [0; 8]).is_ok_and(|read| read > 0)
+        self.near.set_read_timeout(Some(SILENCE * 5)).unwrap();
+        self.near.write_all(b"x").is_ok() && self.near.read(&mut [0; 8]).is_ok_and(|read| read > 0)
     }
 }
 
 #[test]
 fn apply_lists_the_sessions_it_would_cut() {
     let guarded = Guarded::new();
-    let server = &guarded.site.server;
+    let (server, stranger) = (&guarded.site.server, &guarded.site.stranger);
     guarded.write(&open_for_stranger(7777));
     guarded.says(&["apply"], 0, "applied");
-    let listen = |port| {
-        server
-            .enter(|| TcpListener::bind(("0.0.0.0", port)).unwrap())
-            .unwrap()
-    };
-    let (other, ssh) = (listen(7777), listen(22));
-    let mut session = Held::new(server, &other, &guarded.site.stranger, 7777);
+    let mut session = Held::new(server, stranger, 7777);
     guarded.write("");
     guarded.says(&["apply"], 1, "repeat it with --cut 1");
-    guarded.says(
-        &["apply", "--confirm", "60s"],
-        1,
-        "tcp 10.88.0.1:7777 with 10.88.9.9:",
-    );
+    let listed = format!("tcp {}:7777 with {}:", SERVER[0], STRANGER[0]);
+    guarded.says(&["apply", "--confirm", "60s"], 1, &listed);
     assert!(session.lives());
 
     // A failsafe's session is never cut by hand, whatever the number.
-    let mut operator = Held::new(server, &ssh, &guarded.site.client, 22);
-    let moved = configuration("tc", "deny", "").replace(
-        "tcp = [22]\npeers = \"@clients\"",
-        "tcp = [22]\npeers = \"10.88.200.0/24\"",
-    );
+    let mut operator = Held::new(server, &guarded.site.client, 22);
+    let failsafe = "tcp = [22]\npeers = \"@clients\"";
+    let elsewhere = "tcp = [22]\npeers = \"10.88.200.0/24\"";
+    let moved = configuration("tc", "deny", "").replace(failsafe, elsewhere);
     server.write(CONFIGURATION, &moved).unwrap();
     guarded.says(&["apply", "--cut", "9"], 1, "sessions of a failsafe (1)");
     guarded.says(&["apply", "--cut", "9"], 1, &format!("with {}:", CLIENT[0]));
@@ -320,4 +315,29 @@ fn apply_lists_the_sessions_it_would_cut() {
     guarded.says(&["apply", "--cut", "1"], 0, "applied");
     assert!(!session.lives(), "it was to be cut");
     assert!(operator.lives());
+}
+
+#[test]
+fn apply_spares_the_session_that_the_operator_sits_in() {
+    let guarded = Guarded::new();
+    let (server, stranger) = (&guarded.site.server, &guarded.site.stranger);
+    guarded.write(&open_for_stranger(7777));
+    guarded.says(&["apply"], 0, "applied");
+    // This process is an ancestor of the command, as sshd is of a shell's.
+    let listener = server
+        .enter(|| TcpListener::bind(("0.0.0.0", 7777)).unwrap())
+        .unwrap();
+    let to = at(SERVER[0], 7777);
+    let near = stranger
+        .enter(|| TcpStream::connect_timeout(&to, LIMIT).unwrap())
+        .unwrap();
+    let (far, _) = listener.accept().unwrap();
+    guarded.write("");
+    guarded.says(&["apply", "--cut", "9"], 1, "the session that you sit in");
+    drop((near, far));
+    wait_for("the session to end", LIMIT, || {
+        let output = portcullis(server, &["apply"])?;
+        Ok(output.status.success().then_some(()))
+    })
+    .unwrap();
 }

@@ -195,7 +195,18 @@ impl Daemon {
         };
         let ready = Ready::prepare(said, facts)?;
         let host = Host::of(&ready.facts);
-        self.bring(ready, Mode::Follow, change == Change::Host)?;
+        match &mut self.enforced {
+            Some(enforced) if enforced.takes(&ready) && enforced.ready.same_as(&ready) => {
+                // The same is enforced; an interface that was made anew is not guarded yet.
+                enforced.ready = ready;
+                if change == Change::Host {
+                    enforced.guard(true);
+                }
+                enforced.write_down(&self.directories);
+                self.explain();
+            }
+            _ => self.bring(ready, Mode::Follow, change == Change::Host)?,
+        }
         self.host = host;
         if let Err(error) = self.keep_as_good() {
             log::error!("{error:#}");
