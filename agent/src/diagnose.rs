@@ -280,6 +280,11 @@ impl Findings {
         self.list.iter()
     }
 
+    /// Every finding, to be worded by who knows more of the text.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Finding> {
+        self.list.iter_mut()
+    }
+
     /// Puts them in the order of the texts: file by name, then place; those without a place
     /// first. The same finding at the same place is kept once.
     pub fn sort(&mut self) {

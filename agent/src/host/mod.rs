@@ -15,6 +15,8 @@ mod raw;
 pub mod schema;
 mod settings;
 pub mod sources;
+mod takes;
+mod typed;
 pub mod units;
 mod values;
 
@@ -60,6 +62,7 @@ pub fn load(input: &Input) -> (Option<HostConfig>, Findings) {
     let low = misplaced::take_out(&mut merged.root, &merged.sources, &mut findings);
     let top = merged.root.span();
     let written = values::Written::of(merged.root.get_ref(), &low);
+    let typed = typed::Typed::of(&merged.root, &merged.sources);
     let locate = |span| merged.sources.locate(span);
     let raw: Option<raw::Raw> = read_tree(merged.root, &merged.syntax, &locate, &mut findings);
     let config = raw.map(|raw| {
@@ -73,6 +76,7 @@ pub fn load(input: &Input) -> (Option<HostConfig>, Findings) {
         findings.extend(reader.findings);
         config
     });
+    typed.explain(&mut findings);
     findings.sort();
     (config, findings)
 }

@@ -5,6 +5,7 @@ mod documented;
 mod meaning;
 mod mutated;
 mod together;
+mod typed;
 
 use super::{Input, load};
 use crate::diagnose::{Findings, Source};

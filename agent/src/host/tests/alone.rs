@@ -373,10 +373,7 @@ fn differs(texts: &[&str], expected: &[&str]) -> Option<String> {
             "{texts:?}\n seen {seen:?}\n not  {expected:?}\n{rendered}"
         ));
     }
-    // The parser's own words may be all there is to say.
-    let helpless = findings.iter().find(|finding| {
-        finding.help.is_none() && !matches!(finding.kind, "syntax" | "value" | "out-of-range")
-    });
+    let helpless = findings.iter().find(|finding| finding.help.is_none());
     helpless.map(|finding| format!("no way out: {}", finding.render(false)))
 }
 
