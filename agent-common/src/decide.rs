@@ -5,6 +5,7 @@
 
 use crate::conntrack::{enter, reply, sent};
 use crate::flow::{FlowKey, FlowState, asked_slot, recent, stamp};
+use crate::group;
 use crate::lookup::Lookup;
 use crate::net::{Address, tcp};
 use crate::packet::Segment;
@@ -103,6 +104,12 @@ pub fn ingress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Ver
         {
             return verdict;
         }
+        if !tcp
+            && !allowed
+            && let Some(verdict) = group::answered(world, segment)
+        {
+            return verdict;
+        }
     }
     if tcp {
         // A connection from outside is logged at its SYN.
@@ -169,7 +176,7 @@ pub fn egress<A: Classified, W: Lookup>(world: &W, segment: &Segment<A>) -> Verd
         }
         asked_entry = true;
     }
-    if back.passes()
+    if (back.passes() || !tcp && back.is_asked_by_group())
         && (tcp
             || was_asked(
                 world,
@@ -224,7 +231,7 @@ fn begin<A: Address, W: Lookup>(world: &W, segment: &Segment<A>, rules: Cell) ->
 
 /// Remembers that this peer asked this port, so that the answer may leave.
 #[inline(always)]
-fn note_question<A: Address, W: Lookup>(world: &W, segment: &Segment<A>) {
+pub(crate) fn note_question<A: Address, W: Lookup>(world: &W, segment: &Segment<A>) {
     let slot = asked_slot(
         segment.source.wide(),
         segment.source_port,

@@ -48,6 +48,22 @@ impl FlowKey {
 }
 
 impl FlowKey {
+    /// Marks a key that no packet has: protocols end at 255.
+    const WINDOW: u16 = 0x100;
+
+    /// The key of a window: this port asked a group, and its members may answer from the group's port. It has no peer.
+    #[inline(always)]
+    pub fn window<A: Address>(local: A, local_port: u16, group_port: u16) -> Self {
+        Self {
+            peer: [0; 2],
+            local: local.wide(),
+            peer_port: group_port,
+            local_port,
+            protocol: Self::WINDOW | u16::from(IpProto::UDP.0),
+            reserved: 0,
+        }
+    }
+
     /// The IP protocol.
     #[inline(always)]
     pub const fn protocol(&self) -> IpProto {

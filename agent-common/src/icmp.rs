@@ -212,7 +212,8 @@ fn would_send<A: Host, W: Lookup>(world: &W, quoted: &Quoted<A>) -> bool {
         quoted.destination_port,
     );
     lives(world, &key)
-        || (cell_for(world, plane, quoted.source_port, peer).is_some_and(|cell| cell.passes())
+        || (cell_for(world, plane, quoted.source_port, peer)
+            .is_some_and(|cell| cell.passes() || cell.is_asked_by_group())
             && (quoted.protocol == IpProto::TCP
                 || was_asked(world, peer, quoted.destination_port, quoted.source_port)))
 }

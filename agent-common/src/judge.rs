@@ -3,12 +3,13 @@
 use crate::decide;
 use crate::event::{Direction, Summary};
 use crate::frame::Frame;
+use crate::group;
 use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
 use crate::net::{EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Segment};
 use crate::parse;
-use crate::tables::{CellAction, Head, Plane, facts, other};
+use crate::tables::{Head, Plane, facts, other};
 use crate::verdict::{Reason, Verdict};
 
 /// The decision over a frame. `summary` is filled as far as the headers were read.
@@ -77,7 +78,7 @@ fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
         Ok(segment) => {
             describe(&segment, summary);
             if packet.to_group {
-                group(direction, world, &segment)
+                group::transport(direction, world, &segment)
             } else {
                 transport(direction, world, &segment)
             }
@@ -109,29 +110,6 @@ fn transport<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segm
     match direction {
         Direction::Ingress => decide::ingress(world, segment),
         Direction::Egress => decide::egress(world, segment),
-    }
-}
-
-/// To a multicast or broadcast destination: DHCP's exchange, or what a block list, a stage or the default says; a rule means single hosts.
-/// TCP has no groups (RFC 9293 §3.9.2.3).
-#[inline(always)]
-fn group<A: Host, W: Lookup>(direction: Direction, world: &W, segment: &Segment<A>) -> Verdict {
-    if segment.is_tcp() {
-        return Verdict::deny(Reason::Group);
-    }
-    let (others, ports, peer) = match direction {
-        Direction::Ingress => (Plane::IngressOther, Plane::IngressGroup, segment.source),
-        Direction::Egress => (Plane::EgressOther, Plane::EgressGroup, segment.destination),
-    };
-    if let Some(verdict) = decide::dhcp(world, segment, others, peer) {
-        return verdict;
-    }
-    let Some(cell) = decide::cell_for(world, ports, segment.destination_port, peer) else {
-        return decide::INTERNAL;
-    };
-    match cell.action() {
-        CellAction::Deny => Verdict::deny(Reason::Group),
-        _ => decide::verdict_of(cell),
     }
 }
 

@@ -32,7 +32,7 @@ layout!(Budget, size 8, align 4, { refill: 0, burst: 4 });
 layout!(Bucket, size 8, align 4, { last: 0, tokens: 4 });
 layout!(Head, size 96, align 4, {
     generation: 0, flags: 4, peer_classes: 8, any_from: 12, facts_row: 16, v6_root: 20, timeouts: 24, budget_all: 48, budget_peer: 64,
-    reserved: 80,
+    window: 80, reserved: 84,
 });
 layout!(RuleCounter, size 32, align 8, { passed: 0, audited: 8, near: 16, last: 24 });
 layout!(Balance, size 48, align 8, {

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod event;
 pub mod flow;
 pub mod frame;
+mod group;
 pub mod icmp;
 pub mod judge;
 mod layout;

@@ -88,7 +88,8 @@ pub mod other {
 /// One word of the verdict table.
 ///
 /// Bits 0-15: rule index (of the rule that decides; for a denial the first active rule with this port, or [`NO_RULE`]).
-/// Bits 16-17: [`CellAction`]. Bit 18: [`Cell::ASK_FIRST`]. Bit 19: [`Cell::DEFAULT`].
+/// Bits 16-17: [`CellAction`]. Bit 18: [`Cell::ASK_FIRST`]. Bit 19: [`Cell::DEFAULT`]. Bit 20: [`Cell::ASKED_BY_GROUP`]. Bit 21:
+/// [`Cell::BY_DESTINATION`], and then bits 0-15 are a port class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct Cell(pub u32);
@@ -113,6 +114,11 @@ impl Cell {
     pub const ASK_FIRST: u32 = 1 << 18;
     /// The action is the default's or the stage's, not a rule's.
     pub const DEFAULT: u32 = 1 << 19;
+    /// Ingress UDP to one host, denied: a rule lets this peer ask this port by way of a group, so the host may answer it.
+    pub const ASKED_BY_GROUP: u32 = 1 << 20;
+    /// Ingress UDP to a group: rules that name groups have this port. The column is the destination's class and not the source's, and the
+    /// cell holds the port class that judges the source. All cells of such a row have the flag.
+    pub const BY_DESTINATION: u32 = 1 << 21;
 
     /// A cell of these parts; `flags` of [`Self::ASK_FIRST`] and [`Self::DEFAULT`].
     pub const fn new(action: CellAction, rule: u16, flags: u32) -> Self {
@@ -148,6 +154,22 @@ impl Cell {
         self.0 & Self::DEFAULT != 0
     }
 
+    /// Whether the peer may have asked by way of a group.
+    #[inline(always)]
+    pub const fn is_asked_by_group(self) -> bool {
+        self.0 & Self::ASKED_BY_GROUP != 0
+    }
+
+    /// The port class that judges the source, where the cell is one of a destination.
+    #[inline(always)]
+    pub const fn by_destination(self) -> Option<u16> {
+        if self.0 & Self::BY_DESTINATION != 0 {
+            Some(self.rule())
+        } else {
+            None
+        }
+    }
+
     /// Whether a packet passes by it.
     #[inline(always)]
     pub const fn passes(self) -> bool {
@@ -165,6 +187,8 @@ pub mod facts {
     pub const ACQUAINTANCE: u32 = 1 << 2;
     /// In a prefix that is on a link of this host.
     pub const ON_LINK: u32 = 1 << 3;
+    /// 224.0.0.0/4, 255.255.255.255 or ff00::/8; known only where a rule names groups.
+    pub const GROUP: u32 = 1 << 4;
 }
 
 /// Time-outs in ticks of `jiffies64 >> 6`. None is shorter than the kernel conntrack's default (nf_conntrack_proto_*.c).
@@ -188,13 +212,24 @@ pub struct Timeouts {
 /// Bits a second's jiffies are shifted by to give a tick.
 pub const TICK_SHIFT: u32 = 6;
 
+/// Seconds in which members of a group may answer: what SSDP lets them spread their answers over (UPnP Device Architecture 2.0 §1.3.2: 5
+/// s), and twice that.
+const WINDOW_SECONDS: u32 = 10;
+
+/// Seconds as ticks on a kernel with `hz` jiffies a second.
+const fn ticks(seconds: u32, hz: u32) -> u32 {
+    // one more, because a tick that has begun counts as a whole one
+    ((seconds as u64 * hz as u64) >> TICK_SHIFT) as u32 + 1
+}
+
+/// [`Head::window`] on a kernel with `hz` jiffies a second: 10 s.
+pub const fn window_for_hz(hz: u32) -> u32 {
+    ticks(WINDOW_SECONDS, hz)
+}
+
 impl Timeouts {
     /// The time-outs on a kernel with `hz` jiffies a second.
     pub const fn for_hz(hz: u32) -> Self {
-        const fn ticks(seconds: u32, hz: u32) -> u32 {
-            // one more, because a tick that has begun counts as a whole one
-            ((seconds as u64 * hz as u64) >> TICK_SHIFT) as u32 + 1
-        }
         Self {
             tcp_new: ticks(120, hz),
             tcp_established: ticks(432_000, hz),
@@ -243,8 +278,10 @@ pub struct Head {
     pub budget_all: [Budget; 2],
     /// Events per peer: strangers, acquaintances.
     pub budget_peer: [Budget; 2],
+    /// How long members of a group may answer a port that asked it, in ticks; 0 where no egress rule names a group.
+    pub window: u32,
     /// Zero.
-    pub reserved: [u32; 4],
+    pub reserved: [u32; 3],
 }
 
 impl Head {

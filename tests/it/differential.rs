@@ -52,6 +52,7 @@ const OWN: [&[&str]; 2] = [
         "10.0.255.255",
         "255.255.255.255",
         "224.0.0.251",
+        "239.255.255.250",
         "0.0.0.0",
     ],
     &[
@@ -62,6 +63,7 @@ const OWN: [&[&str]; 2] = [
         "fd00::2",
         "ff02::1",
         "ff02::1:ff00:1",
+        "ff02::c",
         "::",
     ],
 ];
@@ -74,6 +76,7 @@ const PEERS: [&[&str]; 2] = [
         "203.0.113.5",
         "10.0.0.53",
         "239.1.2.3",
+        "239.255.255.250",
         "255.255.255.255",
     ],
     &[
@@ -85,11 +88,12 @@ const PEERS: [&[&str]; 2] = [
         "fd00::53",
         "fe80::9",
         "ff02::16",
+        "ff02::c",
     ],
 ];
 const PORTS: &[u16] = &[
-    443, 443, 444, 80, 5000, 53, 22, 8000, 8010, 8011, 9000, 49_500, 40_000, 41_000, 67, 68, 546,
-    547, 0, 65_535,
+    443, 443, 444, 80, 5000, 53, 1900, 1900, 22, 8000, 8010, 8011, 9000, 49_500, 40_000, 41_000,
+    67, 68, 546, 547, 0, 65_535,
 ];
 const FLAGS: &[&str] = &[
     "S", "SA", "A", "PA", "FA", "R", "RA", "", "SF", "FPU", "SEC",
@@ -173,10 +177,24 @@ fn packet(random: &mut Random, direction: Direction) -> Packet {
     packet
 }
 
-/// The packet that answers another: ends and ports changed, flags as a reply has them.
-fn reversed(packet: &Packet, random: &mut Random) -> Packet {
+/// Who answers for a group: a neighbour, or this host.
+fn member(group: IpAddr, is_own: bool) -> IpAddr {
+    match (group, is_own) {
+        (IpAddr::V4(_), false) => [10, 0, 0, 53].into(),
+        (IpAddr::V4(_), true) => [10, 0, 0, 1].into(),
+        (IpAddr::V6(_), false) => [0xfe80, 0, 0, 0, 0, 0, 0, 9].into(),
+        (IpAddr::V6(_), true) => [0xfe80, 0, 0, 0, 0, 0, 0, 1].into(),
+    }
+}
+
+/// The packet that answers another: ends and ports changed, flags as a reply has them. For a group a member answers.
+fn reversed(packet: &Packet, direction: Direction, random: &mut Random) -> Packet {
     let mut back = packet.clone();
     std::mem::swap(&mut back.from, &mut back.to);
+    if let Some(group) = back.from.filter(IpAddr::is_multicast) {
+        let is_own = direction == Direction::Ingress;
+        back.from = Some(member(group, is_own));
+    }
     if let Some(tcp) = &mut back.tcp {
         std::mem::swap(&mut tcp.from, &mut tcp.to);
         tcp.flags = random
@@ -270,7 +288,7 @@ fn sequence(seed: u64, rows: &mut Rows, kernel: &mut InKernel, packets: usize) {
         let (direction, packet) = match (random.below(10), past.len()) {
             (0..=2, 1..) => {
                 let (direction, packet) = &past[random.below(past.len())];
-                (other_way(*direction), reversed(packet, random))
+                (other_way(*direction), reversed(packet, *direction, random))
             }
             (3, 1..) => {
                 let (direction, packet) = &past[random.below(past.len())];

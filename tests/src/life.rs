@@ -50,7 +50,6 @@ pub fn policy(ports: &[u16]) -> Tables {
             Cell(facts::OWN),
         ],
         rules: vec!["allow/test".to_owned()],
-        unplaced: Vec::new(),
         sizes: Sizes::default(),
     }
 }

@@ -3,7 +3,7 @@
 //! The rules are swept in the order of ports, with the set of rules at the present port kept as a hash; a row is painted once, when its
 //! class is first met.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use agent_common::tables::{Cell, CellAction, NO_RULE, Plane, other};
@@ -36,6 +36,21 @@ struct Ground {
     ingress: bool,
     /// Ingress: the kernel gives this port to flows of the host.
     ephemeral: bool,
+    /// What the columns of the row are.
+    columns: Columns,
+}
+
+/// Whose classes the columns of a row are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Columns {
+    /// A single host's: rules that name groups only mark whom the host may answer.
+    Hosts,
+    /// The sender's of a packet to a group; only rules for that group are asked.
+    Senders,
+    /// A group's: whither the packet goes.
+    Groups,
+    /// A group's, and its cell says which row has the senders.
+    Destinations,
 }
 
 /// [`DefaultAction`] as part of a key.
@@ -125,6 +140,24 @@ struct Edge {
     begins: bool,
 }
 
+/// Where a class lies, once all are known: the rows that ask for an address come first.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Number among the rows that ask for the peer.
+    Asking(u32),
+    /// Number among the rows that ask for the destination.
+    Destinations(u32),
+    /// Number among the rows whose cells are all alike.
+    Alike(u32),
+}
+
+/// A row that asks for the destination, by numbers of discovery: the class that judges whoever sends to a group that no rule names, and
+/// by the destination's class the others.
+struct Destinations {
+    otherwise: u32,
+    columns: BTreeMap<u16, u32>,
+}
+
 /// Rows painted so far: those that ask for the peer apart from those that don't.
 struct Painter<'a> {
     rules: &'a [Rule],
@@ -132,10 +165,11 @@ struct Painter<'a> {
     order: &'a [u16],
     peers: &'a PeerClasses,
     by_key: Map<(Ground, u128), u32>,
-    /// By number of discovery: whether the row asks for the peer, and which of its kind it is.
-    found: Vec<(bool, u32)>,
+    /// By number of discovery.
+    found: Vec<Place>,
     asking: Vec<Cell>,
     alike: Vec<Cell>,
+    destinations: Vec<Destinations>,
     /// Classes after this one are only counted.
     limit: u32,
 }
@@ -149,15 +183,59 @@ impl Painter<'_> {
         if class == next && class < self.limit {
             let row = self.row(ground, ranks);
             let asks = row.iter().any(|cell| *cell != row[0]);
-            let rows = if asks {
-                &mut self.asking
+            let (rows, place): (_, fn(u32) -> Place) = if asks {
+                (&mut self.asking, Place::Asking)
             } else {
-                &mut self.alike
+                (&mut self.alike, Place::Alike)
             };
-            self.found.push((asks, (rows.len() / row.len()) as u32));
+            self.found.push(place((rows.len() / row.len()) as u32));
             rows.extend(row);
         }
         class
+    }
+
+    /// The class of a port for packets to groups: where rules name groups, the destination says which of them are asked.
+    fn group_class(&mut self, ground: Ground, hash: u128, ranks: &BTreeSet<u32>) -> u32 {
+        let group_of = |rank: u32| self.peers.groups[usize::from(self.order[rank as usize])];
+        let (named, others): (BTreeSet<u32>, BTreeSet<u32>) =
+            ranks.iter().partition(|&&rank| group_of(rank).is_some());
+        if named.is_empty() {
+            return self.class(ground, hash, ranks);
+        }
+        let mut asked: BTreeMap<u16, BTreeSet<u32>> = BTreeMap::new();
+        for &rank in &named {
+            let Some(list) = group_of(rank) else { continue };
+            for &column in &self.peers.of_list[list as usize] {
+                let ranks = asked.entry(column).or_insert_with(|| others.clone());
+                ranks.insert(rank);
+            }
+        }
+        let hash_of = |ranks: &BTreeSet<u32>| ranks.iter().fold(0, |hash, &it| hash ^ member(it));
+        let otherwise = self.class(ground, hash_of(&others), &others);
+        let columns = asked
+            .into_iter()
+            .map(|(column, ranks)| (column, self.class(ground, hash_of(&ranks), &ranks)))
+            .collect();
+        let ground = Ground {
+            columns: Columns::Destinations,
+            ..ground
+        };
+        let next = self.by_key.len() as u32;
+        let class = *self.by_key.entry((ground, hash)).or_insert(next);
+        if class == next && class < self.limit {
+            self.found
+                .push(Place::Destinations(self.destinations.len() as u32));
+            self.destinations.push(Destinations { otherwise, columns });
+        }
+        class
+    }
+
+    /// Whom a rule is about in these columns.
+    fn who(&self, columns: Columns, rule: u16) -> Who {
+        match (columns, self.peers.groups[usize::from(rule)]) {
+            (Columns::Groups, Some(list)) => Who::List(list),
+            _ => self.peers.of_rule[usize::from(rule)],
+        }
     }
 
     /// For each peer class the first rule that matches, else the default.
@@ -165,6 +243,7 @@ impl Painter<'_> {
         let mut row = vec![UNSET; self.peers.count as usize];
         let mut left = row.len();
         let mut near = NO_RULE;
+        let mut by_group = Vec::new();
         for &rank in ranks {
             let index = self.order[rank as usize];
             let rule = &self.rules[usize::from(index)];
@@ -172,7 +251,11 @@ impl Painter<'_> {
             if near == NO_RULE && rule.precedence != Precedence::Block {
                 near = index;
             }
-            match self.peers.of_rule[usize::from(index)] {
+            if ground.columns == Columns::Hosts && !rule.groups.is_empty() {
+                by_group.push(index);
+                continue;
+            }
+            match self.who(ground.columns, index) {
                 Who::Any => {
                     fill(&mut row, cell);
                     return row;
@@ -191,8 +274,27 @@ impl Painter<'_> {
                 }
             }
         }
+        if ground.ingress && ground.default == DefaultKey::Deny {
+            self.mark_askers(&mut row, ground, &by_group);
+        }
         fill(&mut row, ground.default_cell(near));
         row
+    }
+
+    /// Where nothing lets a single host's datagram in: whom the host may answer because it asked by way of a group.
+    fn mark_askers(&self, row: &mut [Cell], ground: Ground, rules: &[u16]) {
+        for &rule in rules {
+            let denied = ground.default_cell(rule).0;
+            let cell = Cell(denied | Cell::ASKED_BY_GROUP);
+            match self.who(ground.columns, rule) {
+                Who::Any => fill(row, cell),
+                Who::List(list) => {
+                    for &class in &self.peers.of_list[list as usize] {
+                        fill(&mut row[usize::from(class)..=usize::from(class)], cell);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -204,8 +306,22 @@ fn fill(row: &mut [Cell], with: Cell) {
     }
 }
 
-/// A rule without groups lets packets to and from single hosts pass. A block list and a stage say more: what they say of UDP they say of
-/// UDP to groups as well.
+/// The planes and ports of a rule. One without groups lets packets to and from single hosts pass; a block list and a stage say more: what
+/// they say of UDP they say of UDP to groups as well. One with groups stands in the plane of single hosts too, where it lets nothing pass:
+/// there it is the nearest, and says whom the host may answer. Groups have no other transport than UDP.
+fn places(rule: &Rule) -> Vec<(Plane, RangeInclusive<u16>)> {
+    let mut places = rule.service.places(rule.direction);
+    let groups = !rule.groups.is_empty();
+    if groups {
+        places.retain(|(plane, _)| matches!(plane, Plane::IngressUdp | Plane::EgressUdp));
+    }
+    if groups || matches!(rule.precedence, Precedence::Block | Precedence::AuditStage) {
+        add_groups(&mut places);
+    }
+    places
+}
+
+/// To the places in planes of single hosts those in the planes of groups.
 fn add_groups(places: &mut Vec<(Plane, RangeInclusive<u16>)>) {
     let groups: Vec<_> = places
         .iter()
@@ -219,17 +335,10 @@ fn add_groups(places: &mut Vec<(Plane, RangeInclusive<u16>)>) {
 }
 
 /// Edges of every plane; a rule whose ranges overlap is once at a port.
-fn edges(rules: &[Rule], order: &[u16], used: impl Fn(&Rule) -> bool) -> Vec<(Plane, Vec<Edge>)> {
+fn edges(rules: &[Rule], order: &[u16]) -> Vec<(Plane, Vec<Edge>)> {
     let mut planes: Vec<(Plane, Vec<Edge>)> = Plane::ALL.map(|plane| (plane, Vec::new())).into();
     for (rank, &index) in order.iter().enumerate() {
-        let rule = &rules[usize::from(index)];
-        if !used(rule) {
-            continue;
-        }
-        let mut places = rule.service.places(rule.direction);
-        if matches!(rule.precedence, Precedence::Block | Precedence::AuditStage) {
-            add_groups(&mut places);
-        }
+        let mut places = places(&rules[usize::from(index)]);
         places.retain(|(_, range)| !range.is_empty());
         places.sort_unstable_by_key(|(plane, range)| (*plane, *range.start()));
         let mut rest = places.into_iter().peekable();
@@ -263,7 +372,6 @@ fn edges(rules: &[Rule], order: &[u16], used: impl Fn(&Rule) -> bool) -> Vec<(Pl
 pub(super) fn classify(
     set: &RuleSet,
     order: &[u16],
-    used: impl Fn(&Rule) -> bool,
     facts: &Facts,
     peers: &PeerClasses,
     limit: u32,
@@ -287,6 +395,11 @@ pub(super) fn classify(
             },
             ingress,
             ephemeral: ingress && !others && ephemeral.0[port as usize],
+            columns: match plane {
+                Plane::IngressGroup => Columns::Senders,
+                Plane::EgressGroup => Columns::Groups,
+                _ => Columns::Hosts,
+            },
         }
     };
 
@@ -298,10 +411,11 @@ pub(super) fn classify(
         found: Vec::new(),
         asking: Vec::new(),
         alike: Vec::new(),
+        destinations: Vec::new(),
         limit,
     };
     let mut planes = Vec::new();
-    for (plane, mut edges) in edges(&set.rules, order, used) {
+    for (plane, mut edges) in edges(&set.rules, order) {
         edges.sort_unstable_by_key(|edge| edge.at);
         // Between two of these nothing changes.
         let mut breaks: Vec<u32> = edges.iter().map(|edge| edge.at).collect();
@@ -327,24 +441,40 @@ pub(super) fn classify(
             let after = breaks
                 .get(number + 1)
                 .map_or(PORTS, |&next| next.min(PORTS));
-            let class = painter.class(ground(plane, first), hash, &ranks);
+            let ground = ground(plane, first);
+            let class = if plane == Plane::IngressGroup {
+                painter.group_class(ground, hash, &ranks)
+            } else {
+                painter.class(ground, hash, &ranks)
+            };
             classes[first as usize..after as usize].fill(class);
         }
         planes.push((plane, classes));
     }
 
     let count = painter.by_key.len() as u32;
-    let any_from = painter.found.iter().filter(|(asks, _)| *asks).count() as u32;
+    let columns = peers.count as usize;
+    let by_destination = (painter.asking.len() / columns.max(1)) as u32;
+    let any_from = by_destination + painter.destinations.len() as u32;
     let number = |class: &u32| match painter.found.get(*class as usize) {
-        Some((true, place)) => *place as u16,
-        Some((false, place)) => (any_from + place) as u16,
+        Some(Place::Asking(place)) => *place as u16,
+        Some(Place::Destinations(place)) => (by_destination + place) as u16,
+        Some(Place::Alike(place)) => (any_from + place) as u16,
         None => 0,
     };
     let planes = planes
         .iter()
         .map(|(plane, classes)| (*plane, classes.iter().map(number).collect()))
         .collect();
-    let mut cells = painter.asking;
+    let mut cells = painter.asking.clone();
+    for row in &painter.destinations {
+        let cell = |class| Cell::new(CellAction::Deny, number(class), Cell::BY_DESTINATION);
+        let start = cells.len();
+        cells.resize(start + columns, cell(&row.otherwise));
+        for (column, class) in &row.columns {
+            cells[start + usize::from(*column)] = cell(class);
+        }
+    }
     cells.append(&mut painter.alike);
     PortClasses {
         count,

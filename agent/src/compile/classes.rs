@@ -37,6 +37,8 @@ pub(super) struct PeerClasses {
     pub(super) of_list: Vec<Vec<u16>>,
     /// For each rule, whom it admits.
     pub(super) of_rule: Vec<Who>,
+    /// For each rule, the list of the groups that it reaches; none where it means single hosts.
+    pub(super) groups: Vec<Option<u32>>,
     /// IPv4 addresses, in ascending order, the first at 0.
     pub(super) v4: Vec<Span>,
     /// IPv6 addresses, likewise.
@@ -81,6 +83,13 @@ impl Blocks {
     fn push_v4(&mut self, address: Ipv4Addr) {
         let bits = address.to_bits().into();
         self.v4.push((bits, bits));
+    }
+
+    /// Every address that is a group's by itself, so that none of them is in class 0.
+    fn push_all_groups(&mut self) {
+        self.v4.push((0xe000_0000, 0xefff_ffff));
+        self.push_v4(Ipv4Addr::BROADCAST);
+        self.v6.push((0xff << 120, u128::MAX));
     }
 }
 
@@ -207,37 +216,41 @@ impl Found {
 }
 
 /// Lists that stand for facts come after the rules' lists, in the order of the bits.
-const FACT_BITS: usize = 4;
+const FACT_BITS: usize = 5;
 const _: () = assert!(
     fact::OWN == 1 << 0
         && fact::BROADCAST == 1 << 1
         && fact::ACQUAINTANCE == 1 << 2
         && fact::ON_LINK == 1 << 3
+        && fact::GROUP == 1 << 4
 );
 
-/// The peer classes of these rules on this host. `used` says which rules take part. More than `limit` classes are only counted.
-pub(super) fn classify(
-    rules: &[Rule],
-    used: impl Fn(&Rule) -> bool,
-    facts: &Facts,
-    limit: u32,
-) -> PeerClasses {
+/// The peer classes of these rules on this host. More than `limit` classes are only counted.
+pub(super) fn classify(rules: &[Rule], facts: &Facts, limit: u32) -> PeerClasses {
+    let group_lists: Vec<Vec<IpNet>> = rules
+        .iter()
+        .map(|rule| rule.groups.iter().map(|&group| group.into()).collect())
+        .collect();
     let mut numbers: Map<&[IpNet], u32> = Map::default();
     let mut lists: Vec<&[IpNet]> = Vec::new();
-    let mut of_rule = Vec::with_capacity(rules.len());
-    for rule in rules {
-        of_rule.push(match &rule.peers {
+    let mut number = |list| {
+        *numbers.entry(list).or_insert_with(|| {
+            lists.push(list);
+            lists.len() as u32 - 1
+        })
+    };
+    let of_rule = rules
+        .iter()
+        .map(|rule| match &rule.peers {
             Peers::Any => Who::Any,
-            Peers::Prefixes(prefixes) if used(rule) => {
-                Who::List(*numbers.entry(prefixes).or_insert_with(|| {
-                    lists.push(prefixes);
-                    lists.len() as u32 - 1
-                }))
-            }
-            // Not in a table: it has no classes, and nobody asks for them.
-            Peers::Prefixes(_) => Who::List(u32::MAX),
-        });
-    }
+            Peers::Prefixes(prefixes) => Who::List(number(prefixes)),
+        })
+        .collect();
+    let groups: Vec<Option<u32>> = group_lists
+        .iter()
+        .map(|list| (!list.is_empty()).then(|| number(list)))
+        .collect();
+    let any_group = groups.iter().any(Option::is_some);
 
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let mut add = |list: usize, blocks: &mut Blocks| {
@@ -250,8 +263,8 @@ pub(super) fn classify(
         let mut blocks = Blocks::default();
         for prefix in *list {
             blocks.push(prefix);
-            // A prefix of no bits names nobody in particular.
-            if prefix.prefix_len() > 0 {
+            // A prefix of no bits names nobody in particular, and a group sends nothing.
+            if prefix.prefix_len() > 0 && !prefix.addr().is_multicast() {
                 acquaintances.push(prefix);
             }
         }
@@ -259,9 +272,19 @@ pub(super) fn classify(
         add(number, &mut blocks);
     }
     let [mut own, mut broadcast, mut on_link] = host_blocks(facts);
-    for (bit, blocks) in [&mut own, &mut broadcast, &mut acquaintances, &mut on_link]
-        .into_iter()
-        .enumerate()
+    let mut all_groups = Blocks::default();
+    if any_group {
+        all_groups.push_all_groups();
+    }
+    for (bit, blocks) in [
+        &mut own,
+        &mut broadcast,
+        &mut acquaintances,
+        &mut on_link,
+        &mut all_groups,
+    ]
+    .into_iter()
+    .enumerate()
     {
         add(lists.len() + bit, blocks);
     }
@@ -280,6 +303,7 @@ pub(super) fn classify(
         facts: found.facts,
         of_list: found.of_list,
         of_rule,
+        groups,
         v4,
         v6,
         prefixes,

@@ -17,7 +17,8 @@ pub mod tables;
 mod tests;
 mod trie;
 
-use agent_common::tables::{Cell, CellAction, Head, NO_RULE, Timeouts, facts};
+use agent_common::event::Direction;
+use agent_common::tables::{Cell, CellAction, Head, NO_RULE, Timeouts, facts, window_for_hz};
 
 pub use budget::{CLASS_LIMIT, Settings, Sizes, bucket};
 pub use error::CompileError;
@@ -44,11 +45,11 @@ pub fn compile(
     let mut order: Vec<u16> = (0..rules.rules.len() as u16).collect();
     order.sort_by_key(|&index| rules.rules[usize::from(index)].precedence);
 
-    let peers = classes::classify(&rules.rules, placed, facts, limit);
+    let peers = classes::classify(&rules.rules, facts, limit);
     if peers.count > limit {
         let mut errors = vec![CompileError::peer_classes(peers.count, &rules.rules)];
         // How many port classes there are does not hang on the peers.
-        let ports = cells::classify(rules, &order, placed, facts, &peers, 0);
+        let ports = cells::classify(rules, &order, facts, &peers, 0);
         if ports.count > limit {
             errors.push(CompileError::port_classes(ports.count, &rules.rules));
         }
@@ -59,7 +60,7 @@ pub fn compile(
     let room = settings.bank_memory.saturating_sub(budget::FIXED_OCTETS);
     let row = u64::from(peers.count) * size_of::<Cell>() as u64;
     let rows = (room / row).min(limit.into()) as u32;
-    let ports = cells::classify(rules, &order, placed, facts, &peers, rows);
+    let ports = cells::classify(rules, &order, facts, &peers, rows);
     let cells = (u64::from(ports.count) + 1) * u64::from(peers.count);
     let mut errors = Vec::new();
     if ports.count > limit {
@@ -87,6 +88,11 @@ pub fn compile(
         facts_row: ports.count,
         v6_root: tries.v6_root,
         timeouts: Timeouts::for_hz(facts.hz_or_default()),
+        window: if rules.rules.iter().any(asks_group) {
+            window_for_hz(facts.hz_or_default())
+        } else {
+            0
+        },
         ..Head::default()
     };
     settings.set_budgets(&mut head, facts);
@@ -100,22 +106,15 @@ pub fn compile(
         v6_nodes: tries.v6_nodes,
         cells,
         rules: rules.rules.iter().map(|rule| rule.id.clone()).collect(),
-        unplaced: rules
-            .rules
-            .iter()
-            .zip(0..)
-            .filter(|(rule, _)| !placed(rule))
-            .map(|(_, index)| index)
-            .collect(),
         sizes: Sizes::default(),
     };
     tables.sizes = Sizes::of(&tables, peers.prefixes);
     Ok(tables)
 }
 
-/// Rules for multicast and broadcast groups are in no unicast table.
-fn placed(rule: &Rule) -> bool {
-    rule.groups.is_empty()
+/// Whether this host asks a group by the rule: then members may answer.
+fn asks_group(rule: &Rule) -> bool {
+    rule.direction == Direction::Egress && !rule.groups.is_empty()
 }
 
 /// The tables of generation 0: every port and every peer in class 0, which passes by default; so state is created and kept, and every
@@ -138,7 +137,6 @@ pub fn open_tables(hz: u32) -> Tables {
         v6_nodes: Vec::new(),
         cells: vec![open, Cell(facts::OWN)],
         rules: Vec::new(),
-        unplaced: Vec::new(),
         sizes: Sizes::default(),
     };
     tables.sizes = Sizes::of(&tables, 0);

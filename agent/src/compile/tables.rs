@@ -22,8 +22,6 @@ pub struct Tables {
     pub cells: Vec<Cell>,
     /// The id of each rule index.
     pub rules: Vec<String>,
-    /// Indices of rules that are in no table, because they name multicast or broadcast groups.
-    pub unplaced: Vec<u16>,
     /// How large it all is.
     pub sizes: Sizes,
 }

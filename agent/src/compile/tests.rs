@@ -3,6 +3,7 @@
 mod build;
 mod changes;
 mod flows;
+mod groups;
 mod malformed;
 mod messages;
 mod naive;

@@ -58,6 +58,9 @@ pub struct RuleText {
     pub all: bool,
     /// Prefixes; unsaid: anyone.
     pub peers: Option<Vec<String>>,
+    /// Multicast or broadcast addresses, which it means in place of single hosts.
+    #[serde(default)]
+    pub groups: Vec<std::net::IpAddr>,
     /// Where it stands in the order of judgement.
     #[serde(default)]
     pub kind: Kind,
@@ -174,7 +177,7 @@ impl RuleText {
                     direction: Direction::from(way),
                     service: service.clone(),
                     peers: peers.clone(),
-                    groups: Vec::new(),
+                    groups: self.groups.clone(),
                     precedence: match self.kind {
                         Kind::Allow => Precedence::Allow,
                         Kind::Block => Precedence::Block,

@@ -157,6 +157,17 @@ pub(super) fn cell(world: &Memory, plane: Plane, port: u16, peer: IpAddr) -> Cel
     world.cell(port_class, peer_class).unwrap()
 }
 
+/// The cell that the decision reads for UDP from a peer to a group, the way it reads it.
+pub(super) fn group_cell(world: &Memory, port: u16, to: IpAddr, peer: IpAddr) -> Cell {
+    let mut port_class = world.port_class(Plane::IngressGroup, port).unwrap();
+    let first = world.cell(port_class, 0).unwrap();
+    if first.by_destination().is_some() {
+        let row = world.cell(port_class, class(world, to)).unwrap();
+        port_class = row.by_destination().unwrap();
+    }
+    world.cell(port_class, class(world, peer)).unwrap()
+}
+
 /// The peer class of an address.
 pub(super) fn class(world: &Memory, address: IpAddr) -> u16 {
     match address {

@@ -13,8 +13,8 @@ use crate::rule::{DefaultAction, Peers, Precedence, Rule, RuleSet, Service};
 pub(super) enum Asks {
     Tcp(u16),
     Udp(u16),
-    /// UDP to a group.
-    Group(u16),
+    /// UDP to a group: the port, and whither. What leaves the host goes to the peer.
+    Group(u16, IpAddr),
     Icmp(u8),
     Icmpv6(u8),
     Protocol(u8),
@@ -24,10 +24,16 @@ pub(super) enum Asks {
 
 fn serves(rule: &Rule, asks: Asks) -> bool {
     let asks = match asks {
-        Asks::Group(_) if matches!(rule.precedence, Precedence::Failsafe | Precedence::Allow) => {
+        Asks::Group(..)
+            if rule.groups.is_empty()
+                && matches!(rule.precedence, Precedence::Failsafe | Precedence::Allow) =>
+        {
             return false;
         }
-        Asks::Group(port) => Asks::Udp(port),
+        Asks::Group(port, _) => Asks::Udp(port),
+        // Groups carry UDP; that a rule names them is no more than near for a single host.
+        Asks::Udp(_) => asks,
+        _ if !rule.groups.is_empty() => return false,
         other => other,
     };
     match (&rule.service, asks) {
@@ -62,7 +68,7 @@ pub(super) fn judge(
     peer: IpAddr,
 ) -> Cell {
     let (port, has_port) = match asks {
-        Asks::Tcp(port) | Asks::Udp(port) | Asks::Group(port) => (port, true),
+        Asks::Tcp(port) | Asks::Udp(port) | Asks::Group(port, _) => (port, true),
         _ => (0, false),
     };
     let ingress = direction == Direction::Ingress;
@@ -75,8 +81,20 @@ pub(super) fn judge(
         && facts.ephemeral.first <= port
         && port <= facts.ephemeral.last
         && !reserved;
-    let named =
-        |rule: &&Rule| rule.groups.is_empty() && rule.direction == direction && serves(rule, asks);
+    // Of what comes in, only the rules for that group are near.
+    let for_group = |rule: &Rule| match asks {
+        Asks::Group(_, to) => rule.groups.is_empty() || rule.groups.contains(&to),
+        _ => true,
+    };
+    let named = |rule: &&Rule| {
+        rule.direction == direction && serves(rule, asks) && (!ingress || for_group(rule))
+    };
+    // Who sends to a group, or the group: then the rule has said already that it means it.
+    let matches = |rule: &&Rule| match asks {
+        Asks::Group(..) if !ingress && !rule.groups.is_empty() => for_group(rule),
+        Asks::Group(..) => admits(&rule.peers, peer),
+        _ => rule.groups.is_empty() && admits(&rule.peers, peer),
+    };
     let index = |wanted: &Rule| {
         let place = set.rules.iter().position(|rule| std::ptr::eq(rule, wanted));
         place.unwrap() as u16
@@ -96,7 +114,12 @@ pub(super) fn judge(
     let near = in_order()
         .find(|rule| rule.precedence != Precedence::Block)
         .map_or(NO_RULE, index);
-    let (action, rule, default) = match in_order().find(|rule| admits(&rule.peers, peer)) {
+    let mut asked_by_group = false;
+    let asker = || {
+        let askers = in_order().filter(|rule| !rule.groups.is_empty());
+        askers.into_iter().find(|rule| admits(&rule.peers, peer))
+    };
+    let (action, rule, default) = match in_order().find(matches) {
         Some(rule) => match rule.precedence {
             Precedence::Block => (CellAction::Block, index(rule), false),
             Precedence::Failsafe | Precedence::Allow => (CellAction::Allow, index(rule), false),
@@ -104,12 +127,19 @@ pub(super) fn judge(
         },
         None if matches!(asks, Asks::Dhcp4 | Asks::Dhcp6) => (CellAction::Deny, near, false),
         None => match if ingress { set.ingress } else { set.egress } {
+            DefaultAction::Deny if ingress && matches!(asks, Asks::Udp(_)) => {
+                asked_by_group = asker().is_some();
+                (CellAction::Deny, asker().map_or(near, index), false)
+            }
             DefaultAction::Deny => (CellAction::Deny, near, false),
             DefaultAction::Audit => (CellAction::Audit, near, true),
             DefaultAction::Open => (CellAction::Allow, NO_RULE, true),
         },
     };
     let mut flags = 0;
+    if asked_by_group {
+        flags |= Cell::ASKED_BY_GROUP;
+    }
     if default {
         flags |= Cell::DEFAULT;
     }

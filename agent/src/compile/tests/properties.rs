@@ -1,7 +1,7 @@
 //! Random policies: tables say what the rules say, tries find what a list finds.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use agent_common::decide;
@@ -16,8 +16,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::build::{cell, class, facts, v4, v6};
+use super::build::{cell, class, facts, group_cell, v4, v6};
 use super::naive::{Asks, judge};
+use super::wire::{Host, udp};
 use crate::compile::memory::Memory;
 use crate::compile::{Settings, compile};
 use crate::facts::PortRange;
@@ -88,15 +89,21 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         1 => Just(Precedence::AuditStage),
     ];
     let direction = prop_oneof![Just(Direction::Ingress), Just(Direction::Egress)];
-    (precedence, direction, any_service(), any_peers(), 0..20).prop_map(
-        |(precedence, direction, service, peers, group)| Rule {
-            id: format!("{precedence:?} {direction:?} {service:?} {peers:?}"),
+    let groups = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => proptest::sample::subsequence(GROUPS[..3].to_vec(), 1..=3)
+            .prop_map(|groups| groups.iter().map(|text| text.parse().unwrap()).collect()),
+    ];
+    (precedence, direction, any_service(), any_peers(), groups).prop_map(
+        |(precedence, direction, service, peers, groups)| Rule {
+            id: format!("{precedence:?} {direction:?} {service:?} {peers:?} {groups:?}"),
             rows: Vec::new(),
             direction,
             service,
             peers,
-            groups: if group == 0 {
-                vec!["239.255.255.250".parse().unwrap()]
+            // Rows alone name groups.
+            groups: if precedence == Precedence::Allow {
+                groups
             } else {
                 Vec::new()
             },
@@ -107,6 +114,17 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         },
     )
 }
+
+/// Groups and broadcast addresses; rules name some of the first three.
+const GROUPS: [&str; 7] = [
+    "239.255.255.250",
+    "ff02::c",
+    "192.0.2.255",
+    "224.0.0.251",
+    "ff02::fb",
+    "198.51.100.255",
+    "255.255.255.255",
+];
 
 fn any_default() -> impl Strategy<Value = DefaultAction> {
     prop_oneof![
@@ -179,19 +197,9 @@ fn probes(set: &RuleSet) -> (Vec<IpAddr>, Vec<u16>) {
 }
 
 fn places(direction: Direction, ports: &[u16]) -> Vec<(Asks, Plane, u16)> {
-    let (tcp, udp, others, groups) = match direction {
-        Direction::Ingress => (
-            Plane::IngressTcp,
-            Plane::IngressUdp,
-            Plane::IngressOther,
-            Plane::IngressGroup,
-        ),
-        Direction::Egress => (
-            Plane::EgressTcp,
-            Plane::EgressUdp,
-            Plane::EgressOther,
-            Plane::EgressGroup,
-        ),
+    let (tcp, udp, others) = match direction {
+        Direction::Ingress => (Plane::IngressTcp, Plane::IngressUdp, Plane::IngressOther),
+        Direction::Egress => (Plane::EgressTcp, Plane::EgressUdp, Plane::EgressOther),
     };
     let mut places = vec![
         (Asks::Dhcp4, others, other::DHCP4),
@@ -200,7 +208,6 @@ fn places(direction: Direction, ports: &[u16]) -> Vec<(Asks, Plane, u16)> {
     for &port in ports {
         places.push((Asks::Tcp(port), tcp, port));
         places.push((Asks::Udp(port), udp, port));
-        places.push((Asks::Group(port), groups, port));
     }
     for number in [0, 1, 2, 3, 8, 50, 128, 129, 130, 135, 255] {
         places.push((Asks::Icmp(number), others, other::icmp(number)));
@@ -252,10 +259,6 @@ proptest! {
             facts.reserved_ports = vec![PortRange { first: 32_769, last: 40_000 }];
         }
         let tables = Rc::new(compile(&set, &facts, &Settings::default()).unwrap());
-        let unplaced: Vec<u16> = (0..set.rules.len() as u16)
-            .filter(|&index| !set.rules[usize::from(index)].groups.is_empty())
-            .collect();
-        prop_assert_eq!(&tables.unplaced, &unplaced);
         let (peers, ports) = probes(&set);
         for direction in [Direction::Ingress, Direction::Egress] {
             for (asks, plane, index) in places(direction, &ports) {
@@ -297,6 +300,35 @@ proptest! {
                     prop_assert_eq!(verdict.action(), expected_action, "{:?} {:?} {}", direction, asks, peer);
                     let rule = if blocked_back { back.rule() } else { expected.rule() };
                     prop_assert_eq!(verdict.rule(), rule);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn groups_say_what_the_rules_say(set in any_set()) {
+        let facts = facts();
+        let world = Memory::new(Rc::new(compile(&set, &facts, &Settings::default()).unwrap()));
+        let (peers, ports) = probes(&set);
+        let groups = GROUPS.map(|text| text.parse::<IpAddr>().unwrap());
+        for &port in &ports {
+            for &to in &groups {
+                let expected = judge(&set, &facts, Direction::Egress, Asks::Group(port, to), to);
+                prop_assert_eq!(cell(&world, Plane::EgressGroup, port, to), expected, "to {} {}", to, port);
+                for &peer in peers.iter().filter(|peer| peer.is_ipv4() == to.is_ipv4()) {
+                    let expected = judge(&set, &facts, Direction::Ingress, Asks::Group(port, to), peer);
+                    prop_assert_eq!(group_cell(&world, port, to, peer), expected, "{} to {} {}", peer, to, port);
+                    if port != 68 && port != 546 {
+                        let mut packet = udp(&SocketAddr::new(peer, 20_000).to_string(), &SocketAddr::new(to, port).to_string());
+                        packet.link_group = true;
+                        let seen = Host(world.fresh()).gets(&packet);
+                        let action = match expected.action() {
+                            CellAction::Allow => "allow",
+                            CellAction::Audit => "audit",
+                            CellAction::Deny | CellAction::Block => "deny",
+                        };
+                        prop_assert!(seen.starts_with(action), "{} to {} {}: {}", peer, to, port, seen);
+                    }
                 }
             }
         }
