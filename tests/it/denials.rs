@@ -93,7 +93,7 @@ fn a_denied_packet_is_told_and_accounted_for() {
         ask_tcp(&server, SocketAddr::from(([10, 79, 0, 2], 25)), SHORT).unwrap(),
         None
     );
-    for (port, kind) in [(9000, "peer"), (1948, "option"), (25, "none")] {
+    for (port, kind) in [(9000, "peer"), (1948, "option"), (25, "other-product")] {
         let event = agent
             .wait_event(&format!("port {port}"), LIMIT, |event| {
                 event["dst_port"] == port

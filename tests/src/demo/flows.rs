@@ -140,8 +140,9 @@ pub const FLOWS: &[Flow] = &[
     flow("DNS at another resolver", (Server, Stranger), V4, (Getent, 53), Denied("peer", "baseline/dns")),
     flow("reply to a client of this host", (Server, Resolver), V4, (Curl, 3128), Passes("allow/package-mirror")),
     flow("reply to a client of this host", (Server, Resolver), V6, (Curl, 3128), Passes("allow/package-mirror")),
-    flow("undocumented egress, mail", (Server, Stranger), V4, (SocatTcp, 25), Denied("none", "")),
-    flow("undocumented egress, web", (Server, Stranger), V6, (Curl, 80), Denied("none", "")),
+    flow("egress of products not selected, mail", (Server, Stranger), V4, (SocatTcp, 25), Denied("other-product", "1e-platform/servers/7")),
+    flow("egress of products not selected, web", (Server, Stranger), V6, (Curl, 80), Denied("other-product", "spinetix/network-firewall/1")),
+    flow("undocumented egress", (Server, Stranger), V4, (SocatTcp, 6667), Denied("none", "")),
 ];
 
 #[cfg(test)]
