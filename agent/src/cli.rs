@@ -378,6 +378,9 @@ pub struct PolicyDiff {
     pub old: String,
     /// The other one
     pub new: String,
+    /// List headings, remarks and the cells of lines, too
+    #[arg(long)]
+    pub all: bool,
     /// Where else policies are
     #[command(flatten)]
     pub catalogue: CatalogueArgs,

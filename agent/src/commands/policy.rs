@@ -242,7 +242,7 @@ fn diff(args: &PolicyDiff) -> Result<Outcome> {
     let stdout = if args.format.json() {
         format!("{:#}\n", comparison.to_json())
     } else {
-        comparison.text()
+        comparison.text(args.all)
     };
     Ok(Outcome::done(stdout).with_talk(talk(&findings)))
 }

@@ -153,8 +153,23 @@ fn diff_takes_products_and_files() {
     let none = "--policies /nonexistent";
     let outcome = run_line(&format!("policy diff seal-output-engine {moved} {none}"));
     assert_eq!(outcome.status, Status::Done, "{}", outcome.stderr);
-    let first = outcome.stdout.lines().next();
-    assert_eq!(first, Some("~ ports rest default: \"8080\" => \"8443\""));
+    for line in [
+        "seal-output-engine => seal-output-engine",
+        "  - ingress tcp 8080 from api-client: in single-server and rest-from-outside (single-server/8); in cluster and rest-from-outside (cluster/36)",
+        "  + ingress tcp 8443 from api-client: in single-server and rest-from-outside (single-server/8); in cluster and rest-from-outside (cluster/36)",
+        "  ~ ports rest default: \"8080\" => \"8443\"",
+    ] {
+        assert!(
+            outcome.stdout.lines().any(|it| it == line),
+            "{}",
+            outcome.stdout
+        );
+    }
+    let all = run_line(&format!(
+        "policy diff seal-output-engine {moved} --all {none}"
+    ));
+    assert!(all.stdout.contains("  ~ rows single-server/8 flows: "));
+    assert!(!outcome.stdout.contains("  ~ rows "));
     let same = "policy diff seal-output-engine seal-output-engine";
     assert_eq!(
         run_line(&format!("{same} {none}")).stdout,
@@ -165,6 +180,8 @@ fn diff_takes_products_and_files() {
     ));
     let value: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(value["differences"][0]["old"], "8443");
+    assert_eq!(value["flows"][0]["change"], "opens");
+    assert_eq!(value["flows"][0]["ports"][0], "8080");
     let broken = scratch.write("broken.toml", "schema = 1");
     let outcome = run_line(&format!("policy diff {broken} seal-output-engine {none}"));
     assert_eq!(outcome.status, Status::Findings);
