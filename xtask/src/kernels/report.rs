@@ -45,6 +45,7 @@ pub(crate) struct Report {
     pub(crate) lines: Vec<Line>,
     /// What kept it from trying.
     pub(crate) failures: Vec<String>,
+    begun: bool,
     end: bool,
 }
 
@@ -54,11 +55,17 @@ impl Report {
         self.end
     }
 
+    /// Whether init has said anything.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Takes one line of the serial console.
     pub(crate) fn read(&mut self, line: &str) {
         let Some((_, said)) = line.split_once("@@ ") else {
             return;
         };
+        self.begun = true;
         let fields: Vec<&str> = said.split('\t').collect();
         match *fields.as_slice() {
             ["kernel", release] => self.release = release.to_owned(),
@@ -231,6 +238,12 @@ mod tests {
                 == 1
         );
         assert!(report(&format!("{LOADED}@@ end")).is_whole());
+    }
+
+    #[test]
+    fn only_what_init_says_begins_it() {
+        assert!(!report("[    1.0] noise\n").has_begun());
+        assert!(report("@@ failed\tno bpffs\n").has_begun());
     }
 
     #[test]
