@@ -5,6 +5,7 @@
 
 mod cases;
 mod compare;
+mod hosts;
 mod observe;
 mod sheet;
 
