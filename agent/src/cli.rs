@@ -47,6 +47,8 @@ pub enum Command {
     Init(InitArgs),
     /// Show what the host will accept and reach, and why
     Plan(PlanArgs),
+    /// Is this host fit for it? Kernel, drivers, neighbours, journal, clock, memory; exit code 1 where something is red
+    Doctor(DoctorArgs),
 }
 
 /// Where the agent's pins are.
@@ -179,6 +181,20 @@ pub struct StatusArgs {
         default_value = "/run/portcullis"
     )]
     pub runtime: PathBuf,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// What is to be enforced here
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where the pins are
+    #[command(flatten)]
+    pub pins: PinArgs,
     /// How to print
     #[command(flatten)]
     pub format: TextOrJson,

@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod diagnose;
+pub mod doctor;
 pub mod events;
 pub mod facts;
 pub mod host;

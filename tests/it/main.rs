@@ -9,6 +9,8 @@ mod denials;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod flows;

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod control;
 pub mod detach;
+pub mod doctor;
 pub mod explain;
 pub mod facts;
 pub mod init;
@@ -104,6 +105,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Policy(command) => policy::run(command),
         Command::Check(args) => check::run(&args),
         Command::Detach(arguments) => Ok(detach::run(&arguments)),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Facts(args) => facts::run(&args),
         Command::Init(args) => init::run(&args),

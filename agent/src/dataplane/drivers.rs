@@ -103,20 +103,52 @@ pub(super) fn driver(interface: &str) -> io::Result<Option<String>> {
         driver: [u8; 32],
         rest: [u8; 160],
     }
-    #[repr(C)]
-    struct Request {
-        name: [u8; libc::IFNAMSIZ],
-        data: *mut DriverInfo,
-        padding: [u64; 2],
-    }
     let mut info = DriverInfo {
         command: ETHTOOL_GDRVINFO,
         driver: [0; 32],
         rest: [0; 160],
     };
+    // SAFETY: DriverInfo is laid out as this command's structure.
+    match unsafe { ethtool(interface, &mut info) } {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let name: Vec<u8> = info
+        .driver
+        .into_iter()
+        .take_while(|&byte| byte != 0)
+        .collect();
+    Ok(String::from_utf8(name).ok().filter(|name| !name.is_empty()))
+}
+
+/// The answer to a command that takes and gives one number (`struct ethtool_value`).
+pub(super) fn ethtool_value(interface: &str, command: u32) -> io::Result<u32> {
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let mut value = Value { command, data: 0 };
+    // SAFETY: Value is laid out as the structure of such commands.
+    unsafe { ethtool(interface, &mut value)? };
+    Ok(value.data)
+}
+
+/// Asks the driver of an interface of this network namespace.
+///
+/// # Safety
+/// `T` is laid out as the structure of the command in its first word (include/uapi/linux/ethtool.h).
+unsafe fn ethtool<T>(interface: &str, data: &mut T) -> io::Result<()> {
+    #[repr(C)]
+    struct Request<T> {
+        name: [u8; libc::IFNAMSIZ],
+        data: *mut T,
+        padding: [u64; 2],
+    }
     let mut request = Request {
         name: [0; libc::IFNAMSIZ],
-        data: &raw mut info,
+        data: std::ptr::from_mut(data),
         padding: [0; 2],
     };
     let bytes = interface.as_bytes();
@@ -132,23 +164,14 @@ pub(super) fn driver(interface: &str) -> io::Result<Option<String>> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    // SAFETY: the request has the size of `struct ifreq` or more, its pointer leads to a `struct ethtool_drvinfo`, and both live through the
+    // SAFETY: the request has the size of `struct ifreq` or more, its pointer leads to the command's structure, and both live through the
     // call.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result < 0 {
-        let error = io::Error::last_os_error();
-        return match error.raw_os_error() {
-            Some(libc::EOPNOTSUPP) => Ok(None),
-            _ => Err(error),
-        };
+        return Err(io::Error::last_os_error());
     }
-    let name: Vec<u8> = info
-        .driver
-        .into_iter()
-        .take_while(|&byte| byte != 0)
-        .collect();
-    Ok(String::from_utf8(name).ok().filter(|name| !name.is_empty()))
+    Ok(())
 }
 
 #[cfg(test)]

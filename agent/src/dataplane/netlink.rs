@@ -55,7 +55,7 @@ pub(super) struct Interface {
 pub(super) fn interface(index: u32) -> io::Result<Interface> {
     let mut body = vec![0; 16]; // struct ifinfomsg
     body[4..8].copy_from_slice(&index.to_ne_bytes());
-    let replies = ask(libc::RTM_GETLINK, 0, &body)?;
+    let replies = ask_route(libc::RTM_GETLINK, 0, &body)?;
     let reply = replies
         .iter()
         .find(|reply| reply.kind == libc::RTM_NEWLINK)
@@ -111,7 +111,7 @@ pub(super) fn filter_program(
     const TCA_OPTIONS: u16 = 2;
     const TCA_BPF_ID: u16 = 11;
     let body = filter_message(interface, parent, priority, handle);
-    let replies = match ask(libc::RTM_GETTFILTER, 0, &body) {
+    let replies = match ask_route(libc::RTM_GETTFILTER, 0, &body) {
         // no filter, no chain, no qdisc
         Err(error) if is_absent(&error) => return Ok(None),
         other => other?,
@@ -128,6 +128,48 @@ pub(super) fn filter_program(
     Ok(None)
 }
 
+/// What hangs in a direction of a clsact qdisc, in the order of its priorities.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Hanging {
+    /// `bpf`, `flower`, …
+    pub(super) kind: String,
+    /// The program's id, where it is one of BPF.
+    pub(super) program: Option<u32>,
+}
+
+/// Everything that hangs there.
+pub(super) fn filters(interface: u32, parent: Parent) -> io::Result<Vec<Hanging>> {
+    const TCA_KIND: u16 = 1;
+    const TCA_OPTIONS: u16 = 2;
+    const TCA_BPF_ID: u16 = 11;
+    let mut body = filter_message(interface, parent, 0, 0);
+    body[16..20].fill(0); // any protocol
+    let replies = match ask_route(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, &body) {
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for reply in replies.iter().filter(|r| r.kind == libc::RTM_NEWTFILTER) {
+        let (mut kind, mut program) = (String::new(), None);
+        for (attribute, value) in attributes(reply.body.get(20..).unwrap_or(&[])) {
+            match attribute {
+                TCA_KIND => kind = String::from_utf8_lossy(value).trim_end_matches('\0').into(),
+                TCA_OPTIONS => {
+                    let mut options = attributes(value);
+                    let id = options.find(|&(attribute, _)| attribute == TCA_BPF_ID);
+                    program = id.and_then(|(_, value)| word(value, 0));
+                }
+                _ => {}
+            }
+        }
+        // A priority is announced by an entry without options before its filters.
+        if kind != "bpf" || program.is_some() {
+            found.push(Hanging { kind, program });
+        }
+    }
+    Ok(found)
+}
+
 /// Removes a filter. False where there is none.
 pub(super) fn delete_filter(
     interface: u32,
@@ -136,7 +178,7 @@ pub(super) fn delete_filter(
     handle: u32,
 ) -> io::Result<bool> {
     let body = filter_message(interface, parent, priority, handle);
-    match ask(libc::RTM_DELTFILTER, 0, &body) {
+    match ask_route(libc::RTM_DELTFILTER, 0, &body) {
         Ok(_) => Ok(true),
         Err(error) if is_absent(&error) => Ok(false),
         Err(error) => Err(error),
@@ -148,7 +190,7 @@ pub(super) fn delete_empty_clsact(interface: u32) -> io::Result<bool> {
     for parent in [Parent::Ingress, Parent::Egress] {
         let mut body = filter_message(interface, parent, 0, 0);
         body[16..20].fill(0); // any protocol
-        match ask(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, &body) {
+        match ask_route(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, &body) {
             Ok(replies) => {
                 if replies.iter().any(|r| r.kind == libc::RTM_NEWTFILTER) {
                     return Ok(false);
@@ -162,7 +204,7 @@ pub(super) fn delete_empty_clsact(interface: u32) -> io::Result<bool> {
     body[4..8].copy_from_slice(&interface.to_ne_bytes());
     body[8..12].copy_from_slice(&CLSACT_HANDLE.to_ne_bytes());
     body[12..16].copy_from_slice(&CLSACT_PARENT.to_ne_bytes());
-    match ask(libc::RTM_DELQDISC, 0, &body) {
+    match ask_route(libc::RTM_DELQDISC, 0, &body) {
         Ok(_) => Ok(true),
         Err(error) if is_absent(&error) => Ok(false),
         Err(error) => Err(error),
@@ -188,14 +230,24 @@ fn filter_message(interface: u32, parent: Parent, priority: u16, handle: u32) ->
     body
 }
 
-struct Reply {
-    kind: u16,
-    body: Vec<u8>,
+/// One message of an answer.
+pub(super) struct Reply {
+    pub(super) kind: u16,
+    pub(super) body: Vec<u8>,
+}
+
+fn ask_route(kind: u16, flags: i32, body: &[u8]) -> io::Result<Vec<Reply>> {
+    ask(SockProtocol::NetlinkRoute, kind, flags, body)
 }
 
 /// Sends one request, and gives all that comes back before the acknowledgement or the end of a dump.
-fn ask(kind: u16, flags: i32, body: &[u8]) -> io::Result<Vec<Reply>> {
-    let socket = open()?;
+pub(super) fn ask(
+    protocol: SockProtocol,
+    kind: u16,
+    flags: i32,
+    body: &[u8],
+) -> io::Result<Vec<Reply>> {
+    let socket = open(protocol)?;
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
     let mut request = Vec::with_capacity(HEADER + body.len());
     request.extend_from_slice(&((HEADER + body.len()) as u32).to_ne_bytes());
@@ -246,19 +298,19 @@ fn take_messages(mut rest: &[u8], replies: &mut Vec<Reply>) -> io::Result<bool> 
     Ok(false)
 }
 
-fn open() -> io::Result<OwnedFd> {
+fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
+        protocol,
     )?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(socket)
 }
 
 /// The attributes in a stretch: kind without flags, value.
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(half(rest, 0)?);
         let kind = half(rest, 2)? & libc::NLA_TYPE_MASK as u16;
@@ -268,12 +320,12 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at + 4)?;
     four.try_into().ok().map(u32::from_ne_bytes)
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn half(bytes: &[u8], at: usize) -> Option<u16> {
     let two = bytes.get(at..at + 2)?;
     two.try_into().ok().map(u16::from_ne_bytes)
 }

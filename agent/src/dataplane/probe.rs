@@ -40,7 +40,7 @@ fn effective(status: &str) -> Option<u64> {
 }
 
 /// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON (capabilities(7)).
-fn missing(effective: u64) -> Vec<&'static str> {
+pub(super) fn missing(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective >> capability & 1 == 1;
     let admin = has(CAP_SYS_ADMIN);
     [

@@ -13,6 +13,7 @@ use std::path::Path;
 const BPF_OBJ_PIN: i32 = 6;
 const BPF_OBJ_GET: i32 = 7;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
+const BPF_PROG_QUERY: i32 = 16;
 const BPF_LINK_CREATE: i32 = 28;
 const BPF_LINK_UPDATE: i32 = 29;
 const BPF_LINK_DETACH: i32 = 34;
@@ -192,6 +193,42 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         old_program: 0,
     };
     bpf(BPF_LINK_UPDATE, &mut attributes).map(|_| ())
+}
+
+/// Ids of the programs at a TCX hook in the order in which they run. EINVAL where the kernel has no TCX.
+pub(super) fn tcx_programs(interface: u32, hook: AttachType) -> io::Result<Vec<u32>> {
+    /// The kernel's limit, BPF_MPROG_MAX of include/linux/bpf_mprog.h.
+    const MOST: usize = 64;
+    #[repr(C)]
+    struct Attributes {
+        interface: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        programs: u64,
+        count: u32,
+        padding: u32,
+        program_flags: u64,
+        links: u64,
+        link_flags: u64,
+        revision: u64,
+    }
+    let mut ids = [0u32; MOST];
+    let mut attributes = Attributes {
+        interface,
+        attach_type: hook as u32,
+        query_flags: 0,
+        attach_flags: 0,
+        programs: ids.as_mut_ptr() as u64,
+        count: MOST as u32,
+        padding: 0,
+        program_flags: 0,
+        links: 0,
+        link_flags: 0,
+        revision: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attributes)?;
+    Ok(ids.into_iter().take(attributes.count as usize).collect())
 }
 
 /// Detaches a link, whoever else holds it.
