@@ -1,6 +1,8 @@
 //! What a host must say of a product before its roles' flows can become rules: who the peers
 //! are, which options, versions and ports decide.
 
+use std::collections::BTreeSet;
+
 use agent_common::event::Direction;
 
 use super::crossing::Other;
@@ -94,6 +96,16 @@ pub fn needs(policy: &Policy, roles: &[&str], topologies: &[&str]) -> Needs {
             }
         }
     }
+    let lists = [
+        &mut needs.roles,
+        &mut needs.groups,
+        &mut needs.options,
+        &mut needs.versions,
+        &mut needs.ports,
+    ];
+    for need in lists.into_iter().flatten() {
+        absorb(&mut need.when);
+    }
     let order = |list: &mut Vec<Need>, keys: Vec<&str>| {
         list.sort_by_key(|need| keys.iter().position(|key| *key == need.name));
     };
@@ -104,6 +116,19 @@ pub fn needs(policy: &Policy, roles: &[&str], topologies: &[&str]) -> Needs {
     order(&mut needs.ports, policy.ports.keys().collect());
     needs
 }
+
+/// Drops what asks for more than another does: with `x`, `x and y` says nothing.
+fn absorb(when: &mut Vec<String>) {
+    let asked = |text: &str| -> BTreeSet<String> { text.split(AND).map(str::to_owned).collect() };
+    let all = when.clone();
+    when.retain(|one| {
+        let less = |other: &&String| *other != one && asked(other).is_subset(&asked(one));
+        !all.iter().any(|other| less(&other))
+    });
+}
+
+/// Between conditions that must all hold.
+const AND: &str = " and ";
 
 fn add(list: &mut Vec<Need>, name: &str, row: &str, unmet: &[String], directions: &[Direction]) {
     let need = match list.iter_mut().position(|need| need.name == name) {
@@ -124,7 +149,7 @@ fn add(list: &mut Vec<Need>, name: &str, row: &str, unmet: &[String], directions
         need.rows.push(row.to_owned());
     }
     need.now |= unmet.is_empty();
-    let when = unmet.join(" and ");
+    let when = unmet.join(AND);
     if !need.now && !need.when.contains(&when) {
         need.when.push(when);
     }

@@ -24,9 +24,10 @@ pub(super) fn check(
 ) {
     let crossings = crossings(product, policy);
     unsaid(product, policy, &crossings, out);
+    // What hangs on a choice or version that is still to be said may be needed, and is named with it.
     let holding: Vec<&Crossing<'_>> = crossings
         .iter()
-        .filter(|crossing| crossing.truth == Truth::Holds)
+        .filter(|crossing| crossing.truth != Truth::Fails)
         .collect();
     roles(config, product, &holding, facts, out);
     groups(product, &holding, out);
@@ -70,11 +71,13 @@ fn unsaid(product: &Product, policy: &Policy, crossings: &[Crossing<'_>], out: &
         );
     }
     for (line, rows) in versions {
+        let gates = policy.rows.iter().filter_map(|row| row.since.get(line));
+        let newest = gates.max().map_or("…".to_owned(), ToString::to_string);
         out.say(
             Kind::VersionUnsaid,
             format!("the version of `{line}` is not said"),
             format!(
-                "under [product.{}.versions] write `{line} = \"…\"`; rows that hang on it: {}",
+                "under [product.{}.versions] write `{line} = \"{newest}\"`, or what is in use; rows that hang on it: {}",
                 product.name,
                 listed(&rows)
             ),
