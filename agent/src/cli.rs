@@ -256,12 +256,12 @@ pub struct PlanArgs {
 pub struct InitArgs {
     /// The product's id
     pub product: String,
-    /// A role that the host plays; can be said more than once
-    #[arg(long, required = true)]
-    pub role: Vec<String>,
-    /// How the product is installed
+    /// A role that the host plays; can be said more than once. Without one the roles are listed
     #[arg(long)]
-    pub topology: Option<String>,
+    pub role: Vec<String>,
+    /// How the product is installed; additions can be said together
+    #[arg(long)]
+    pub topology: Vec<String>,
     /// Where else policies are
     #[command(flatten)]
     pub catalogue: CatalogueArgs,

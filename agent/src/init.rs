@@ -14,22 +14,22 @@ use crate::policy::schema;
 const WIDTH: usize = 100;
 
 /// The mark of a line that must be filled in.
-const FILL_IN: &str = "# FILL IN";
+pub const FILL_IN: &str = "# FILL IN";
 
-/// The configuration for a host in these roles; `None`: the topology is still to be said.
+/// The configuration for a host in these roles. No topology: it is still to be said, where there
+/// are several.
 #[must_use]
-pub fn text(policy: &Policy, roles: &[&str], topology: Option<&str>) -> String {
+pub fn text(policy: &Policy, roles: &[&str], topologies: &[&str]) -> String {
     let known: Vec<&str> = policy.topologies.keys().collect();
-    let chosen = match (topology, known.as_slice()) {
-        (Some(topology), _) => Some(topology),
-        (None, [only]) => Some(*only),
-        (None, _) => None,
+    let chosen = match (topologies, known.as_slice()) {
+        ([], [only]) => vec![*only],
+        (said, _) => said.to_vec(),
     };
-    let topologies = chosen.map_or(known.clone(), |chosen| vec![chosen]);
-    let needs = needs(policy, roles, &topologies);
+    let all = if chosen.is_empty() { &known } else { &chosen };
+    let needs = needs(policy, roles, all);
     let mut out = File::default();
-    head(policy, roles, chosen, &mut out);
-    product(policy, roles, chosen, &known, &mut out);
+    head(policy, roles, &chosen, &mut out);
+    product(policy, roles, &chosen, &mut out);
     options(policy, &needs, &mut out);
     versions(policy, &needs, &mut out);
     peers(policy, &needs, &mut out);
@@ -87,9 +87,12 @@ impl File {
     }
 }
 
-fn head(policy: &Policy, roles: &[&str], topology: Option<&str>, out: &mut File) {
+fn head(policy: &Policy, roles: &[&str], topologies: &[&str], out: &mut File) {
     let id = policy.id();
-    let place = topology.map_or(String::new(), |topology| format!(", topology {topology}"));
+    let place = match topologies {
+        [] => String::new(),
+        said => format!(", topology {}", said.join(" with ")),
+    };
     out.comment(&format!(
         "{} by {}: a host that plays {}{place}",
         policy.name,
@@ -138,21 +141,21 @@ fn head(policy: &Policy, roles: &[&str], topology: Option<&str>, out: &mut File)
     }
 }
 
-fn product(policy: &Policy, roles: &[&str], chosen: Option<&str>, known: &[&str], out: &mut File) {
+fn product(policy: &Policy, roles: &[&str], chosen: &[&str], out: &mut File) {
     let id = policy.id();
     out.blank();
     out.line(format!("[product.{id}]"));
     let quoted: Vec<String> = roles.iter().map(|role| format!("\"{role}\"")).collect();
     out.line(format!("roles = [{}]", quoted.join(", ")));
-    match (chosen, known) {
-        (Some(chosen), _) => out.line(format!("topologies = [\"{chosen}\"]")),
-        (None, []) => {}
-        (None, [first, ..]) => {
-            out.comment(&format!(
-                "How the product is installed: {}.",
-                known.join(", ")
-            ));
+    match (chosen, policy.topologies.keys().next()) {
+        ([], None) => {}
+        ([], Some(first)) => {
+            out.comment(&installed(policy));
             out.key(false, &format!("topologies = [\"{first}\"]"), FILL_IN);
+        }
+        (chosen, _) => {
+            let quoted: Vec<String> = chosen.iter().map(|it| format!("\"{it}\"")).collect();
+            out.line(format!("topologies = [{}]", quoted.join(", ")));
         }
     }
     out.comment(
@@ -160,6 +163,32 @@ fn product(policy: &Policy, roles: &[&str], chosen: Option<&str>, known: &[&str]
          after which status turns red: audit-until = 2027-01-31.",
     );
     out.line("stage = \"enforce\"");
+}
+
+/// The ways to install a product, and what each adds to.
+fn installed(policy: &Policy) -> String {
+    let ways = policy.topologies.iter().map(|(name, topology)| {
+        let base = topology.adds_to.as_ref();
+        base.map_or(name.to_owned(), |base| {
+            format!("{name} (adds to {})", base.get_ref())
+        })
+    });
+    let ways: Vec<String> = ways.collect();
+    let combine = match policy
+        .topologies
+        .values()
+        .filter(|it| it.adds_to.is_some())
+        .count()
+    {
+        0 => "",
+        1 => " What adds to another implies it.",
+        _ => " What adds to another implies it, and several can be said together.",
+    };
+    format!(
+        "How the product is installed: {}.{combine} Below stands what any of them needs; `portcullis init` with \
+         --topology writes what that one needs.",
+        ways.join(", ")
+    )
 }
 
 /// "4 rows: cluster/1-3, 7".

@@ -6,10 +6,12 @@ use anyhow::Result;
 
 use super::{Outcome, Status, policy};
 use crate::cli::InitArgs;
+use crate::host::files::DEFAULT_PATH;
 use crate::init;
+use crate::policy::Policy;
 use crate::policy::show::Filter;
 
-/// Writes the configuration to stdout.
+/// Writes the configuration to stdout, and to stderr what comes next.
 ///
 /// # Errors
 ///
@@ -20,16 +22,61 @@ pub fn run(args: &InitArgs) -> Result<Outcome> {
     let Some(policy) = catalogue.get(&args.product) else {
         return Ok(policy::no_product(&args.product, &catalogue, &findings));
     };
-    for role in &args.role {
+    if args.role.is_empty() {
+        return Ok(Outcome::refused(Status::Usage, &roles(policy)));
+    }
+    let roles = args.role.iter().map(|role| (Some(role), None));
+    let topologies = args.topology.iter().map(|topology| (None, Some(topology)));
+    for (role, topology) in roles.chain(topologies) {
         let filter = Filter {
-            role: Some(role.clone()),
-            topology: args.topology.clone(),
+            role: role.cloned(),
+            topology: topology.cloned(),
         };
         if let Err(message) = filter.check(policy) {
             return Ok(Outcome::refused(Status::Usage, &message));
         }
     }
     let roles: Vec<&str> = args.role.iter().map(String::as_str).collect();
-    let text = init::text(policy, &roles, args.topology.as_deref());
-    Ok(Outcome::done(text).with_talk(policy::talk(&findings)))
+    let topologies: Vec<&str> = args.topology.iter().map(String::as_str).collect();
+    let text = init::text(policy, &roles, &topologies);
+    let talk = policy::talk(&findings) + &next(&text);
+    Ok(Outcome::done(text).with_talk(talk))
+}
+
+/// The roles of a product, for whoever has not said one; those that Linux plays first.
+fn roles(policy: &Policy) -> String {
+    let line = |name: &str, summary: Option<&str>| {
+        format!("\n  {name:<24}{}", summary.unwrap_or_default())
+            .trim_end()
+            .to_owned()
+    };
+    let of = |linux: bool| -> String {
+        let roles = policy.roles.iter().filter(|(_, role)| role.linux == linux);
+        roles
+            .map(|(name, role)| line(name, role.summary.as_deref()))
+            .collect()
+    };
+    let mut text = format!(
+        "say which role of `{}` this host plays, with --role:{}",
+        policy.id(),
+        of(true)
+    );
+    let others = of(false);
+    if !others.is_empty() {
+        text += "\nand those that the document knows on no Linux host:";
+        text += &others;
+    }
+    text
+}
+
+/// What to do with the text.
+fn next(text: &str) -> String {
+    let count = text
+        .lines()
+        .filter(|line| line.starts_with("# ") && line.contains(init::FILL_IN))
+        .count();
+    let lines = if count == 1 { "line" } else { "lines" };
+    format!(
+        "note: keep this as {DEFAULT_PATH}, fill in the {count} {lines} marked FILL IN, then run `portcullis check`\n"
+    )
 }

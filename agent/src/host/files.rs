@@ -38,7 +38,8 @@ pub fn read(path: &Path) -> Result<Input> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let mut files = vec![source(path).with_context(|| {
         format!(
-            "cannot read the configuration {}; `portcullis init PRODUCT --role ROLE` writes one",
+            "cannot read the configuration {}; `portcullis init PRODUCT --role ROLE` writes one, \
+             `portcullis policy list` names the products",
             path.display()
         )
     })?];

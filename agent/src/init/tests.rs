@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::{FILL_IN, text};
 use crate::compile::resolve::resolve;
 use crate::compile::resolve::tests::{catalogue, catalogue_of, facts};
@@ -61,7 +63,7 @@ fn filled_in_it_is_valid_as_it_stands() {
     for (id, policy) in catalogue.iter() {
         for role in policy.roles.keys() {
             for topology in topologies(policy) {
-                let written = text(policy, &[role], topology);
+                let written = text(policy, &[role], &Vec::from_iter(topology));
                 let (_, kinds) = read(&written);
                 assert_eq!(
                     kinds,
@@ -97,7 +99,7 @@ fn check_names_what_is_to_be_filled_in() {
             vec!["admin-browser", "api-client", "node", "print-client"],
         ),
     ] {
-        let written = text(policy, &["node"], Some(topology));
+        let written = text(policy, &["node"], &[topology]);
         let (config, _) = read(&written);
         let mut expected: Vec<String> = roles
             .iter()
@@ -113,6 +115,47 @@ fn check_names_what_is_to_be_filled_in() {
         // the interfaces, which the text alone shows, and the roles
         assert_eq!(marks.count(), 1 + roles.len(), "{written}");
     }
+}
+
+/// The names of lines that are to be filled in.
+fn marked(written: &str) -> BTreeSet<String> {
+    let lines = written
+        .lines()
+        .filter(|line| line.starts_with("# ") && line.contains(FILL_IN));
+    lines
+        .map(|line| line[2..].split(" = ").next().unwrap().to_owned())
+        .collect()
+}
+
+/// For every product, role and topology: what is marked is what `check` names, and filled in the
+/// text is in order.
+#[test]
+fn what_is_marked_is_what_check_names() {
+    let catalogue = catalogue();
+    let mut texts = 0;
+    for (id, policy) in catalogue.iter() {
+        for role in policy.roles.keys() {
+            for topology in topologies(policy).into_iter().flatten() {
+                let written = text(policy, &[role], &[topology]);
+                let (config, _) = read(&written);
+                let named = errors(&config, &catalogue).into_iter();
+                let mut named: BTreeSet<String> = named
+                    .map(|message| message.split('`').nth(1).unwrap_or(&message).to_owned())
+                    .collect();
+                // The text alone shows that no interface is named.
+                named.insert("interfaces".to_owned());
+                assert_eq!(named, marked(&written), "{id} {role} {topology}");
+                let (config, _) = read(&filled_in(&written));
+                assert_eq!(
+                    errors(&config, &catalogue),
+                    Vec::<String>::new(),
+                    "{id} {role} {topology}"
+                );
+                texts += 1;
+            }
+        }
+    }
+    assert!(texts > 100, "{texts}");
 }
 
 /// Lines of the text, in this order.
@@ -132,7 +175,7 @@ fn what_must_be_said_and_what_can_be() {
     let catalogue = catalogue();
     let policy = catalogue.get("seal-output-engine").expect("shipped");
     check(
-        &text(policy, &["node"], Some("cluster")),
+        &text(policy, &["node"], &["cluster"]),
         &[
             "# interfaces = [\"eth0\"]                 # FILL IN",
             "egress = \"open\"",
@@ -147,13 +190,13 @@ fn what_must_be_said_and_what_can_be() {
             "# rest = 8080                           # documented; say it only where it was moved",
         ],
     );
-    let single = text(policy, &["node"], Some("single-server"));
+    let single = text(policy, &["node"], &["single-server"]);
     assert!(
         !single.contains("\n# node ="),
         "nobody else is a node\n{single}"
     );
     check(
-        &text(policy, &["node"], None),
+        &text(policy, &["node"], &[]),
         &["# topologies = [\"single-server\"]        # FILL IN"],
     );
 }
@@ -169,7 +212,7 @@ fn things_without_a_default() {
     );
     let policy = catalogue.get("hard").expect("read");
     check(
-        &text(policy, &["server"], Some("base")),
+        &text(policy, &["server"], &["base"]),
         &[
             "egress = \"deny\"",
             "plain = true",
@@ -184,14 +227,14 @@ fn things_without_a_default() {
         ],
     );
     check(
-        &text(policy, &["device", "client"], Some("base")),
+        &text(policy, &["device", "client"], &["base"]),
         &[
             "roles = [\"device\", \"client\"]",
             "# server = [\"192.0.2.0/24\"]             # FILL IN",
         ],
     );
     check(
-        &text(policy, &["device"], Some("base")),
+        &text(policy, &["device"], &["base"]),
         &["# firmware = \"4.1.0\"                    # FILL IN"],
     );
 }
