@@ -59,8 +59,13 @@ fn report(name: &str, findings: &Findings, colour: bool) -> String {
     } else {
         "can be applied"
     };
+    let next = if findings.has_errors() {
+        ""
+    } else {
+        "; `portcullis plan` shows what it opens"
+    };
     let closing = format!(
-        "{name} {verdict}: {}, {}\n",
+        "{name} {verdict}: {}, {}{next}\n",
         count(Severity::Error, "error"),
         count(Severity::Warning, "warning")
     );
@@ -135,8 +140,8 @@ mod tests {
                 "admins = [\"10.0.200.0/24\", \"2001:db8:200::/48\"]",
             );
         let (none, one) = (
-            "can be applied: no errors, no warnings",
-            "can be applied: no errors, 1 warning",
+            "can be applied: no errors, no warnings; `portcullis plan` shows what it opens",
+            "can be applied: no errors, 1 warning; `portcullis plan` shows what it opens",
         );
         check("clean", &clean, false, Status::Done, none);
         check("clean-strict", &clean, true, Status::Done, none);

@@ -150,7 +150,7 @@ fn inactive(plan: &Plan<'_>, out: &mut Page) {
     }
     out.section("Inactive, and what would activate it");
     for (product, needs, why, list) in groups {
-        out.add(2, &format!("{needs} under [product.{product}]: {why}"));
+        out.add(2, &format!("{}: {why}", to_say(product, needs)));
         for what in list {
             out.add(6, &what);
         }
@@ -164,6 +164,30 @@ fn inactive(plan: &Plan<'_>, out: &mut Page) {
             ),
         );
     }
+}
+
+/// The lines that would activate a flow, each with the table that they belong to.
+fn to_say(product: &str, needs: &str) -> String {
+    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
+    for need in needs.split(", ") {
+        let (table, line) = match need.split_once('.') {
+            Some((table @ ("options" | "versions"), line)) => {
+                (format!(".{table}"), line.to_owned())
+            }
+            Some((table @ ("peers" | "groups" | "ports"), name)) => {
+                (format!(".{table}"), format!("{name} = …"))
+            }
+            _ => (String::new(), need.to_owned()),
+        };
+        match tables.iter_mut().find(|(known, _)| *known == table) {
+            Some((_, lines)) => lines.push(line),
+            None => tables.push((table, vec![line])),
+        }
+    }
+    let words = tables
+        .iter()
+        .map(|(table, lines)| format!("{} under [product.{product}{table}]", lines.join(", ")));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn undecided(plan: &Plan<'_>, out: &mut Page) {
