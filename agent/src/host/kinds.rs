@@ -25,6 +25,14 @@ macro_rules! kinds {
                 }
             }
 
+            /// What it is, in a sentence.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+
             /// Whether it refuses the configuration.
             #[must_use]
             pub const fn severity(self) -> Severity {

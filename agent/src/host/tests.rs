@@ -2,6 +2,7 @@
 
 mod alone;
 mod documented;
+mod manual;
 mod meaning;
 mod mutated;
 mod together;
