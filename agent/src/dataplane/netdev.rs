@@ -123,6 +123,6 @@ mod tests {
         let body = request(3, 2, b"netdev\0");
         assert_eq!(body.len(), 16);
         assert_eq!((half(&body, 4), half(&body, 6)), (Some(11), Some(2)));
-        assert_eq!(word(&body, 12), word(b"dev\0", 0));
+        assert_eq!(word(&body, 12), word(b"ev\0\0", 0));
     }
 }
