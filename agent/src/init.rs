@@ -421,11 +421,14 @@ fn tail(policy: &Policy, needs: &Needs, out: &mut File) {
     ));
     out.blank();
     out.comment(
-        "The administrator's way in, whatever the rest says. Without this table it has the ports of sshd and admits \
-         anyone; say where administrators come from.",
+        "The administrator's way in, whatever the rest says: the ports of sshd. Say where administrators come from.",
     );
-    out.line("# [failsafe.ssh]");
-    out.line("# peers = [\"192.0.2.0/24\"]");
+    out.line("[failsafe.ssh]");
+    out.key(
+        false,
+        "peers = [\"192.0.2.0/24\"]",
+        "# unsaid it admits anyone, and `check` warns",
+    );
     out.blank();
     out.comment(
         "What a host needs to live, and no vendor lists: these are the defaults, change what is not so here.",

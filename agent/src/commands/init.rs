@@ -39,7 +39,7 @@ pub fn run(args: &InitArgs) -> Result<Outcome> {
     let roles: Vec<&str> = args.role.iter().map(String::as_str).collect();
     let topologies: Vec<&str> = args.topology.iter().map(String::as_str).collect();
     let text = init::text(policy, &roles, &topologies);
-    let talk = policy::talk(&findings) + &next(&text);
+    let talk = policy::talk(&findings) + &installed(policy, &topologies) + &next(&text);
     Ok(Outcome::done(text).with_talk(talk))
 }
 
@@ -67,6 +67,18 @@ fn roles(policy: &Policy) -> String {
         text += &others;
     }
     text
+}
+
+/// That fewer lines are to be filled in where it is said how the product is installed.
+fn installed(policy: &Policy, said: &[&str]) -> String {
+    let known: Vec<&str> = policy.topologies.keys().collect();
+    if !said.is_empty() || known.len() < 2 {
+        return String::new();
+    }
+    format!(
+        "note: with --topology ({}) only what that one needs is written\n",
+        known.join(", ")
+    )
 }
 
 /// What to do with the text.

@@ -12,6 +12,9 @@ pub mod plan;
 pub mod policy;
 pub mod status;
 
+#[cfg(test)]
+mod first_steps;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
