@@ -1,7 +1,7 @@
 //! Flows that this host began: entering, continuing, judging again after a switch. The same for both families: a key holds wide addresses.
 //!
-//! The three functions that touch the tables are out of line in the programs: each is asked from several places, and its own stack frame
-//! holds what the caller needs no longer.
+//! What is rare is out of line in the programs: entering a flow, judging one again, asking for a flow that a packet only quotes. A reply, and
+//! a packet that the host sends in a flow, are asked for in line: a call costs as much as a tenth of the whole way of a packet.
 
 use crate::flow::{
     Began, FlowEntry, FlowKey, FlowState, FlowTable, after_received, after_sent, recent, stamp,
@@ -91,16 +91,32 @@ fn rules_for<W: Lookup>(world: &W, key: &FlowKey) -> Option<Cell> {
 #[inline(always)]
 fn still_allowed<W: Lookup>(
     world: &W,
+    key: &FlowKey,
     entry: &FlowEntry,
-    rules: impl FnOnce() -> Option<Cell>,
+    rules: Option<Cell>,
 ) -> Result<(), Verdict> {
-    let generation = world.head().generation;
-    if entry.generation.load() == generation {
+    if entry.generation.load() == world.head().generation {
         return Ok(());
     }
-    let Some(rules) = rules() else {
-        return Err(Verdict::deny(Reason::Internal));
+    let judged = match rules {
+        Some(rules) => judged_by(world, entry, rules),
+        None => judged_again(world, key, entry),
     };
+    found(judged).map_or(Ok(()), Err)
+}
+
+/// By the rules for a flow as the host sends it. Out of line: only after a switch.
+#[inline(never)]
+fn judged_again<W: Lookup>(world: &W, key: &FlowKey, entry: &FlowEntry) -> u32 {
+    match rules_for(world, key) {
+        Some(rules) => judged_by(world, entry, rules),
+        None => Verdict::deny(Reason::Internal).0,
+    }
+}
+
+/// What ends the flow, or [`NO_ENTRY`] where nothing does: then the entry is one of this generation.
+#[inline(always)]
+fn judged_by<W: Lookup>(world: &W, entry: &FlowEntry, rules: Cell) -> u32 {
     let verdict = crate::decide::verdict_of(rules);
     if !verdict.passes() {
         let reason = if rules.action() == CellAction::Block {
@@ -108,10 +124,10 @@ fn still_allowed<W: Lookup>(
         } else {
             Reason::Ended
         };
-        return Err(Verdict::new(Action::Deny, reason, rules.rule()));
+        return Verdict::new(Action::Deny, reason, rules.rule()).0;
     }
-    entry.rejudge(generation, verdict.action(), verdict.rule());
-    Ok(())
+    entry.rejudge(world.head().generation, verdict.action(), verdict.rule());
+    NO_ENTRY
 }
 
 /// What an entry gives its packets: its own action; an audited flow was logged when it began.
@@ -126,17 +142,10 @@ fn inherited(entry: &FlowEntry) -> Verdict {
 /// A packet that the host sends in a flow with an entry: `None` where there is no live one. `rules` is what the egress rules say of it.
 #[inline(always)]
 pub(crate) fn sent<W: Lookup>(world: &W, key: &FlowKey, rules: Cell, flags: u8) -> Option<Verdict> {
-    found(sent_word(world, key, rules, flags))
-}
-
-#[inline(never)]
-fn sent_word<W: Lookup>(world: &W, key: &FlowKey, rules: Cell, flags: u8) -> u32 {
     let now = world.now();
-    let Some((flow, table)) = find(world, key, now) else {
-        return NO_ENTRY;
-    };
-    if let Err(ended) = still_allowed(world, &flow, || Some(rules)) {
-        return ended.0;
+    let (flow, table) = find(world, key, now)?;
+    if let Err(ended) = still_allowed(world, key, &flow, Some(rules)) {
+        return Some(ended);
     }
     flow.touch(now);
     world.set_began(began_table(key.protocol()), key.local_port, stamp(now));
@@ -145,10 +154,10 @@ fn sent_word<W: Lookup>(world: &W, key: &FlowKey, rules: Cell, flags: u8) -> u32
         let state = flow.state();
         let next = after_sent(state, flags);
         if next != state {
-            advance(world, key, &flow, table, next, now);
+            advance(world, key, &flow, table, next);
         }
     }
-    verdict.0
+    Some(verdict)
 }
 
 /// Moves a flow to the table where its new state belongs. One that finds the established table full stays in the first.
@@ -159,7 +168,6 @@ fn advance<W: Lookup>(
     flow: &FlowEntry,
     table: FlowTable,
     state: FlowState,
-    now: u32,
 ) {
     let home = if state == FlowState::Established {
         FlowTable::Established
@@ -171,7 +179,7 @@ fn advance<W: Lookup>(
         return;
     }
     let entry = FlowEntry::new(
-        now,
+        world.now(),
         world.head().generation,
         state,
         flow.action(),
@@ -193,23 +201,19 @@ pub(crate) fn reply<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> Option<Ve
         Began::Echo => timeouts.echo,
     };
     // One load spares the hash look-ups for every port that never began anything.
-    if !recent(world.began(table, key.local_port), world.now(), longest) {
+    let now = world.now();
+    let began = world.began(table, key.local_port);
+    if !recent(began, now, longest) {
         return None;
     }
-    found(reply_word(world, key, flags))
-}
-
-#[inline(never)]
-fn reply_word<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> u32 {
-    let now = world.now();
-    let Some((flow, _)) = find(world, key, now) else {
-        return NO_ENTRY;
-    };
-    if let Err(ended) = still_allowed(world, &flow, || rules_for(world, key)) {
-        return ended.0;
+    let (flow, _) = find(world, key, now)?;
+    if let Err(ended) = still_allowed(world, key, &flow, None) {
+        return Some(ended);
     }
     flow.touch(now);
-    world.set_began(began_table(key.protocol()), key.local_port, stamp(now));
+    if began != stamp(now) {
+        world.set_began(table, key.local_port, stamp(now));
+    }
     if key.protocol() == IpProto::TCP {
         let state = flow.state();
         let next = after_received(state, flags);
@@ -217,7 +221,7 @@ fn reply_word<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> u32 {
             flow.set_state(next);
         }
     }
-    inherited(&flow).0
+    Some(inherited(&flow))
 }
 
 /// Whether the host may still send in a flow, for a packet that only quotes it: nothing is refreshed, and an entry of another generation is

@@ -1,4 +1,4 @@
-//! From a frame to a verdict: the long way, which judges every frame. The programs take [`crate::parse::plain_v4`] first.
+//! From a frame to a verdict: the long way, which judges every frame. The programs take [`crate::parse::plain`] first.
 
 use crate::decide;
 use crate::event::{Direction, Summary};
@@ -6,9 +6,9 @@ use crate::frame::Frame;
 use crate::group;
 use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
-use crate::net::{EtherType, IpProto, V4, V6};
+use crate::net::{Address, EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Segment};
-use crate::parse;
+use crate::parse::{self, Plain};
 use crate::tables::{Head, Plane, facts, other};
 use crate::verdict::{Reason, Verdict};
 
@@ -35,6 +35,21 @@ pub fn frame<F: Frame + ?Sized, W: Lookup>(
         link if link.is_link() => Verdict::pass(Reason::Link),
         _ => Verdict::deny(Reason::NonIp),
     }
+}
+
+/// The decision over a plain segment of one family, after [`parse::plain_type`] named it: what the programs ask first, for nearly all
+/// packets. `None` where the frame is something else, and on a host that forwards, which has to ask more: then [`frame`] decides.
+#[inline(always)]
+pub fn plain<A: Host + Plain, F: Frame + ?Sized, W: Lookup>(
+    direction: Direction,
+    frame: &F,
+    world: &W,
+) -> Option<(Verdict, Segment<A>)> {
+    if world.head().flags & Head::FORWARDS != 0 {
+        return None;
+    }
+    let segment = parse::plain::<A, F>(frame)?;
+    Some((transport(direction, world, &segment), segment))
 }
 
 /// The decision over an IP packet. Out of line in the programs, once for each family, with a stack frame of its own for the headers.
@@ -89,20 +104,24 @@ fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
 
 /// Notes ports and flags in the summary.
 #[inline(always)]
-fn describe<A: Host>(segment: &Segment<A>, summary: &mut Summary) {
+fn describe<A: Address>(segment: &Segment<A>, summary: &mut Summary) {
     summary.source_port = segment.source_port;
     summary.destination_port = segment.destination_port;
     summary.tcp_flags = segment.flags;
 }
 
-/// The summary of a plain IPv4 segment, made only where there is something to report.
+/// The summary of a plain segment, made only where there is something to report.
 #[inline(always)]
-pub fn summarize_v4<F: Frame + ?Sized>(segment: &Segment<V4>, frame: &F, summary: &mut Summary) {
-    summary.length = frame.length();
-    summary.ether_type = EtherType::IPV4.0;
-    summary.protocol = segment.protocol.0;
+pub fn summary<A: Address, F: Frame + ?Sized>(segment: &Segment<A>, frame: &F) -> Summary {
+    let mut summary = Summary {
+        length: frame.length(),
+        ether_type: A::ETHER_TYPE.0,
+        protocol: segment.protocol.0,
+        ..Summary::default()
+    };
     summary.set_addresses(segment.source, segment.destination);
-    describe(segment, summary);
+    describe(segment, &mut summary);
+    summary
 }
 
 #[inline(always)]

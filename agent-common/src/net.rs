@@ -163,6 +163,8 @@ pub trait Address: Copy + PartialEq {
     const ECHO: u8;
     /// The type of an echo reply in this family.
     const ECHO_REPLY: u8;
+    /// The EtherType of this family.
+    const ETHER_TYPE: EtherType;
     /// The ICMP of this family.
     const ICMP: IpProto;
     /// 128 bits, most significant half first; IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
@@ -187,6 +189,7 @@ impl Address for V4 {
     const FAMILY: u8 = 4;
     const ECHO: u8 = icmp::ECHO;
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY;
+    const ETHER_TYPE: EtherType = EtherType::IPV4;
     const ICMP: IpProto = IpProto::ICMP;
     #[inline(always)]
     fn wide(self) -> [u64; 2] {
@@ -210,6 +213,7 @@ impl Address for V6 {
     const FAMILY: u8 = 6;
     const ECHO: u8 = icmp::V6_ECHO;
     const ECHO_REPLY: u8 = icmp::V6_ECHO_REPLY;
+    const ETHER_TYPE: EtherType = EtherType::IPV6;
     const ICMP: IpProto = IpProto::ICMPV6;
     #[inline(always)]
     fn wide(self) -> [u64; 2] {

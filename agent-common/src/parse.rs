@@ -11,7 +11,7 @@ macro_rules! headers {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         #[repr(C, packed)]
-        pub(crate) struct $name { $($field: $type),* }
+        pub struct $name { $($field: $type),* }
         // SAFETY: packed integers and arrays of them.
         unsafe impl Header for $name {}
     )* };
@@ -68,36 +68,96 @@ pub struct IcmpHead {
     pub identifier: u16,
 }
 
-/// The first branch: untagged IPv4 without options to one host, no fragment, TCP or UDP. `None` sends the frame the long way, which judges
-/// everything, this too; so nothing is decided here.
+/// The EtherType of a frame that may be plain: untagged and to one host.
 #[inline(always)]
-pub fn plain_v4<F: Frame + ?Sized>(frame: &F) -> Option<Segment<V4>> {
+pub fn plain_type<F: Frame + ?Sized>(frame: &F) -> Option<EtherType> {
     let ethernet = frame.fixed::<Ethernet, 0>()?;
-    if ethernet.ether_type() != EtherType::IPV4 || ethernet.to_group() || frame.has_stripped_tag() {
+    if ethernet.to_group() || frame.has_stripped_tag() {
         return None;
     }
-    let ip = frame.fixed::<Ipv4, ETHERNET>()?;
-    if ip.version_length != 0x45 || ip.fragment & MORE_OR_OFFSET.to_be() != 0 {
-        return None;
+    Some(ethernet.ether_type())
+}
+
+/// A family's part of [`plain`].
+pub trait Plain: Address {
+    /// Addresses, protocol and octets of the transport, where the header is the shortest one, of a whole packet to one host.
+    fn plain_header<F: Frame + ?Sized>(frame: &F) -> Option<(Self, Self, IpProto, u32)>;
+    /// The TCP header after it.
+    fn plain_tcp<F: Frame + ?Sized>(frame: &F) -> Option<Tcp>;
+    /// The UDP header after it.
+    fn plain_udp<F: Frame + ?Sized>(frame: &F) -> Option<Udp>;
+}
+
+impl Plain for V4 {
+    #[inline(always)]
+    fn plain_header<F: Frame + ?Sized>(frame: &F) -> Option<(Self, Self, IpProto, u32)> {
+        let ip = frame.fixed::<Ipv4, ETHERNET>()?;
+        if ip.version_length != 0x45 || ip.fragment & MORE_OR_OFFSET.to_be() != 0 {
+            return None;
+        }
+        let destination = V4(u32::from_be(ip.destination));
+        if destination.0 >= 0xe000_0000 {
+            return None;
+        }
+        Some((
+            V4(u32::from_be(ip.source)),
+            destination,
+            IpProto(ip.protocol),
+            u32::from(u16::from_be(ip.total_length)).wrapping_sub(20),
+        ))
     }
-    let (source, destination) = (
-        V4(u32::from_be(ip.source)),
-        V4(u32::from_be(ip.destination)),
-    );
-    if destination.0 >= 0xe000_0000 {
-        return None;
+    #[inline(always)]
+    fn plain_tcp<F: Frame + ?Sized>(frame: &F) -> Option<Tcp> {
+        frame.fixed::<Tcp, { ETHERNET + 20 }>()
     }
-    let protocol = IpProto(ip.protocol);
-    let total = u32::from(u16::from_be(ip.total_length));
+    #[inline(always)]
+    fn plain_udp<F: Frame + ?Sized>(frame: &F) -> Option<Udp> {
+        frame.fixed::<Udp, { ETHERNET + 20 }>()
+    }
+}
+
+impl Plain for V6 {
+    #[inline(always)]
+    fn plain_header<F: Frame + ?Sized>(frame: &F) -> Option<(Self, Self, IpProto, u32)> {
+        let ip = frame.fixed::<Ipv6, ETHERNET>()?;
+        let (source, destination) = (ip.source, ip.destination);
+        let source = V6(u64::from_be(source[0]), u64::from_be(source[1]));
+        let destination = V6(u64::from_be(destination[0]), u64::from_be(destination[1]));
+        if u32::from_be(ip.version_class_flow) >> 28 != 6 || destination.is_group() {
+            return None;
+        }
+        Some((
+            source,
+            destination,
+            IpProto(ip.next),
+            u32::from(u16::from_be(ip.payload_length)),
+        ))
+    }
+    #[inline(always)]
+    fn plain_tcp<F: Frame + ?Sized>(frame: &F) -> Option<Tcp> {
+        frame.fixed::<Tcp, { ETHERNET + 40 }>()
+    }
+    #[inline(always)]
+    fn plain_udp<F: Frame + ?Sized>(frame: &F) -> Option<Udp> {
+        frame.fixed::<Udp, { ETHERNET + 40 }>()
+    }
+}
+
+/// The first branch, after [`plain_type`] said this family: IP without options or extension headers to one host, no fragment, TCP or UDP.
+/// `None` sends the frame the long way, which judges everything, this too; so nothing is decided here.
+#[inline(always)]
+pub fn plain<A: Plain, F: Frame + ?Sized>(frame: &F) -> Option<Segment<A>> {
+    let (source, destination, protocol, octets) = A::plain_header(frame)?;
     let (source_port, destination_port, flags) = if protocol == IpProto::TCP {
-        let tcp = frame.fixed::<Tcp, { ETHERNET + 20 }>()?;
-        if total < 40 || tcp.offset >> 4 < 5 {
+        let tcp = A::plain_tcp(frame)?;
+        // An IPv4 length below its header's wrapped around.
+        if !(20..=0xffff).contains(&octets) || tcp.offset >> 4 < 5 {
             return None;
         }
         (tcp.source, tcp.destination, tcp.flags)
     } else if protocol == IpProto::UDP {
-        let udp = frame.fixed::<Udp, { ETHERNET + 20 }>()?;
-        if total < 28 {
+        let udp = A::plain_udp(frame)?;
+        if !(8..=0xffff).contains(&octets) {
             return None;
         }
         (udp.source, udp.destination, 0)

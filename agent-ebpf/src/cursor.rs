@@ -1,7 +1,7 @@
 //! The only pointers into packets and into tables: every read is checked against the frame's end or masked to the table's size.
 
+use core::arch::asm;
 use core::ffi::c_void;
-use core::hint::black_box;
 
 use agent_common::event::{DenyEvent, Direction, Hook};
 use agent_common::frame::{Frame, Header};
@@ -9,6 +9,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated;
 use aya_ebpf::programs::{TcContext, XdpContext};
 
+use crate::maps;
 use crate::report::Call;
 
 /// Headers lie within this many octets of a frame's beginning: link 18, IPv4 60, an ICMP error 8, a quoted IPv4 60, its transport 20, with
@@ -17,6 +18,18 @@ const HEADERS: usize = 1024;
 
 /// Octets that the TC programs make linear before they read.
 pub(crate) const LINEAR: u32 = 192;
+
+/// A number below `LIMIT`, a power of two: masked by an instruction that the compiler can't move, widen or leave out.
+#[inline(always)]
+fn below<const LIMIT: usize>(number: u32) -> usize {
+    const { assert!(LIMIT.is_power_of_two() && LIMIT <= 1 << 30) };
+    let mut number = u64::from(number);
+    // SAFETY: one instruction that changes nothing but this register.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) number, const LIMIT - 1, options(pure, nomem, nostack, preserves_flags));
+    }
+    number as usize
+}
 
 /// Linear packet memory.
 #[derive(Clone, Copy)]
@@ -59,7 +72,7 @@ impl XdpFrame {
 impl Frame for XdpFrame {
     #[inline(always)]
     fn load<T: Header>(&self, at: u32) -> Option<T> {
-        self.memory.read(black_box(at) as usize & (HEADERS - 1))
+        self.memory.read(below::<HEADERS>(at))
     }
 
     #[inline(always)]
@@ -111,7 +124,7 @@ impl SkbFrame {
 impl Frame for SkbFrame {
     #[inline(always)]
     fn load<T: Header>(&self, at: u32) -> Option<T> {
-        self.memory.read(black_box(at) as usize & (HEADERS - 1))
+        self.memory.read(below::<HEADERS>(at))
     }
 
     #[inline(always)]
@@ -141,22 +154,70 @@ impl Frame for SkbFrame {
 #[inline(always)]
 pub(crate) unsafe fn element<T, const N: usize>(table: *const [T; N], index: u32) -> *mut T {
     const { assert!(N.is_power_of_two()) };
-    let index = black_box(index) as usize & (N - 1);
+    let index = below::<N>(index);
     // SAFETY: the masked index is inside the array that the caller vouches for.
     unsafe { table.cast::<T>().cast_mut().add(index) }
 }
 
-impl Call for XdpContext {
+/// A call of the XDP hook.
+pub(crate) struct Driver(pub(crate) XdpContext);
+
+/// A call of the XDP hook where frames may come in several buffers.
+pub(crate) struct DriverFrags(pub(crate) XdpContext);
+
+impl EbpfContext for Driver {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl EbpfContext for DriverFrags {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl Call for Driver {
     const DIRECTION: Direction = Direction::Ingress;
     const HOOK: Hook = Hook::Xdp;
     type Frame = XdpFrame;
     #[inline(always)]
     fn frame(&self) -> XdpFrame {
-        XdpFrame::new(self)
+        XdpFrame::new(&self.0)
     }
     #[inline(always)]
     fn interface(&self) -> u32 {
-        self.ingress_ifindex() as u32
+        self.0.ingress_ifindex() as u32
+    }
+    #[inline(always)]
+    fn leave_to_rare(&self) {
+        // SAFETY: the context is the kernel's, and the array holds programs of this type.
+        unsafe { maps::RARE_XDP.tail_call(self, 0) };
+    }
+    #[inline(always)]
+    fn sender(&self) -> (u32, u64) {
+        (DenyEvent::NO_UID, 0)
+    }
+}
+
+impl Call for DriverFrags {
+    const DIRECTION: Direction = Direction::Ingress;
+    const HOOK: Hook = Hook::Xdp;
+    type Frame = XdpFrame;
+    #[inline(always)]
+    fn frame(&self) -> XdpFrame {
+        XdpFrame::new(&self.0)
+    }
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.0.ingress_ifindex() as u32
+    }
+    #[inline(always)]
+    fn leave_to_rare(&self) {
+        // SAFETY: the context is the kernel's, and the array holds programs of this type.
+        unsafe { maps::RARE_XDP_FRAGS.tail_call(self, 0) };
     }
     #[inline(always)]
     fn sender(&self) -> (u32, u64) {
@@ -197,6 +258,11 @@ impl Call for TcIngress {
         interface(&self.0)
     }
     #[inline(always)]
+    fn leave_to_rare(&self) {
+        // SAFETY: the context is the kernel's, and the array holds programs of this type.
+        unsafe { maps::RARE_TC.tail_call(self, Direction::Ingress as u32) };
+    }
+    #[inline(always)]
     fn sender(&self) -> (u32, u64) {
         (DenyEvent::NO_UID, 0)
     }
@@ -213,6 +279,11 @@ impl Call for TcEgress {
     #[inline(always)]
     fn interface(&self) -> u32 {
         interface(&self.0)
+    }
+    #[inline(always)]
+    fn leave_to_rare(&self) {
+        // SAFETY: the context is the kernel's, and the array holds programs of this type.
+        unsafe { maps::RARE_TC.tail_call(self, Direction::Egress as u32) };
     }
     #[inline(always)]
     fn sender(&self) -> (u32, u64) {

@@ -1,6 +1,7 @@
 //! The BPF programs. Built for the BPF target by `cargo xtask build`.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(
     unreachable_pub,
     missing_docs,
@@ -12,42 +13,68 @@ mod maps;
 mod report;
 mod world;
 
-use agent_common::event::{Direction, Summary};
-use agent_common::tables::Head;
+use agent_common::event::Summary;
+use agent_common::icmp::Host;
+use agent_common::net::{EtherType, V4, V6};
+use agent_common::parse::Plain;
 use agent_common::verdict::{Action, Reason, Verdict};
-use agent_common::{decide, judge, parse};
+use agent_common::{judge, parse};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::error;
 
-use crate::cursor::{TcEgress, TcIngress};
+use crate::cursor::{Driver, DriverFrags, TcEgress, TcIngress};
 use crate::report::Call;
 use crate::world::World;
 
 /// Ingress at the driver.
 #[xdp]
 pub fn xdp_ingress(context: XdpContext) -> u32 {
-    at_xdp(&context)
+    xdp_action(first(&Driver(context)))
 }
 
 /// The same for drivers that hand over jumbo frames in several buffers. A program of its own, because 5.10 refuses the flag.
 #[xdp(frags)]
 pub fn xdp_ingress_frags(context: XdpContext) -> u32 {
-    at_xdp(&context)
+    xdp_action(first(&DriverFrags(context)))
 }
 
 /// Ingress where XDP would cost more than it saves, or is taken.
 #[classifier]
 pub fn tc_ingress(context: TcContext) -> i32 {
-    at_tc(&TcIngress(context))
+    tc_action(first(&TcIngress(context)))
 }
 
 /// Egress.
 #[classifier]
 pub fn tc_egress(context: TcContext) -> i32 {
-    at_tc(&TcEgress(context))
+    tc_action(first(&TcEgress(context)))
+}
+
+/// What [`xdp_ingress`] leaves.
+#[xdp]
+pub fn xdp_rare(context: XdpContext) -> u32 {
+    xdp_action(any(&Driver(context)))
+}
+
+/// What [`xdp_ingress_frags`] leaves.
+#[xdp(frags)]
+pub fn xdp_rare_frags(context: XdpContext) -> u32 {
+    xdp_action(any(&DriverFrags(context)))
+}
+
+/// What [`tc_ingress`] leaves.
+#[classifier]
+pub fn tc_ingress_rare(context: TcContext) -> i32 {
+    tc_action(any(&TcIngress(context)))
+}
+
+/// What [`tc_egress`] leaves.
+#[classifier]
+pub fn tc_egress_rare(context: TcContext) -> i32 {
+    tc_action(any(&TcEgress(context)))
 }
 
 /// Nanoseconds and jiffies at one moment, for measuring HZ by a test run. Never attached.
@@ -67,8 +94,8 @@ pub fn clock(_context: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn at_xdp(context: &XdpContext) -> u32 {
-    if passes(context) {
+fn xdp_action(passes: bool) -> u32 {
+    if passes {
         xdp_action::XDP_PASS
     } else {
         xdp_action::XDP_DROP
@@ -76,82 +103,82 @@ fn at_xdp(context: &XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn at_tc<C: Call>(call: &C) -> i32 {
+fn tc_action(passes: bool) -> i32 {
     // TC_ACT_UNSPEC is the next program, or the stack: TCX_NEXT is the same number.
-    if passes(call) {
-        TC_ACT_UNSPEC
-    } else {
-        TC_ACT_SHOT
-    }
+    if passes { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 
-/// Judges, counts, reports: first the way of most packets, then that of all others. Each is a function of its own, because a BPF call chain
-/// has 512 octets of stack in all, and this way the two share them.
+/// Judges, counts and reports the packets that are nearly all, in the program's own body: a call costs as much as the whole decision. The
+/// others go to a program of their own, with a stack of its own. True where the packet passes.
 #[inline(always)]
-fn passes<C: Call>(call: &C) -> bool {
-    match plain(call) {
-        NOT_PLAIN => any(call) == PASS,
-        answer => answer == PASS,
+fn first<C: Call>(call: &C) -> bool {
+    let Some(world) = World::in_force() else {
+        // Without tables there is no policy to ask, and no counter to write; open would be worse.
+        return false;
+    };
+    let frame = call.frame();
+    let known = match parse::plain_type(&frame) {
+        Some(EtherType::IPV4) => plain::<C, V4>(call, &world, &frame),
+        Some(EtherType::IPV6) => plain::<C, V6>(call, &world, &frame),
+        _ => None,
+    };
+    if let Some(passes) = known {
+        return passes;
     }
+    call.leave_to_rare();
+    // Only where the array has lost its entry.
+    settled(
+        call,
+        &world,
+        Verdict::deny(Reason::Internal),
+        Summary::default,
+    )
 }
 
-/// What [`plain`] and [`any`] return.
-const DROP: u32 = 0;
-const PASS: u32 = 1;
-const NOT_PLAIN: u32 = 2;
-
-/// Untagged IPv4 without options to one host, no fragment, TCP or UDP, on a host that does not forward.
-#[inline(never)]
-fn plain<C: Call>(call: &C) -> u32 {
-    let frame = call.frame();
-    let Some(segment) = parse::plain_v4(&frame) else {
-        return NOT_PLAIN;
-    };
-    let Some(world) = World::in_force() else {
-        return DROP;
-    };
-    if world.head.flags & Head::FORWARDS != 0 {
-        return NOT_PLAIN;
-    }
-    let verdict = match C::DIRECTION {
-        Direction::Ingress => decide::ingress(&world, &segment),
-        Direction::Egress => decide::egress(&world, &segment),
-    };
+/// A plain segment; `None` where the frame is something else.
+#[inline(always)]
+fn plain<C: Call, A: Host + Plain>(call: &C, world: &World, frame: &C::Frame) -> Option<bool> {
+    let (verdict, segment) = judge::plain::<A, _, _>(C::DIRECTION, frame, world)?;
     if verdict.action() == Action::Allow {
-        report::passed(&world, C::DIRECTION, verdict);
-        return PASS;
+        report::passed(world, C::DIRECTION, verdict);
+        return Some(true);
     }
-    let mut summary = Summary::default();
-    judge::summarize_v4(&segment, &frame, &mut summary);
-    settled(call, &world, &summary, verdict)
+    Some(settled(call, world, verdict, || {
+        judge::summary(&segment, frame)
+    }))
 }
 
 /// Every frame.
-#[inline(never)]
-fn any<C: Call>(call: &C) -> u32 {
+#[inline(always)]
+fn any<C: Call>(call: &C) -> bool {
     let frame = call.frame();
     let Some(world) = World::in_force() else {
-        // Without tables there is no policy to ask, and no counter to write; open would be worse.
-        return DROP;
+        return false;
     };
     let mut summary = Summary::default();
     let verdict = judge::frame(C::DIRECTION, &frame, &world, &mut summary);
-    settled(call, &world, &summary, verdict)
+    settled(call, &world, verdict, || summary)
 }
 
-/// Counts and reports what was decided, as a pause and generation 0 turn it.
+/// Counts and reports what was decided, as a pause and generation 0 turn it. True where the packet passes.
 #[inline(always)]
-fn settled<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -> u32 {
+fn settled<C: Call>(
+    call: &C,
+    world: &World,
+    verdict: Verdict,
+    summary: impl FnOnce() -> Summary,
+) -> bool {
     let verdict = report::settle(world, verdict);
     if verdict.action() == Action::Allow {
         report::passed(world, C::DIRECTION, verdict);
-        return PASS;
+        return true;
     }
-    report::refused(call, world, summary, verdict);
+    let summary = summary();
+    report::refused(call, world, &summary, verdict);
     if verdict.reason_id() == Reason::Internal as u8 {
         unreadable(call, world.bank);
     }
-    if verdict.passes() { PASS } else { DROP }
+    verdict.passes()
 }
 
 /// Says in the daemon's log what should never happen.

@@ -8,7 +8,7 @@ use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOT
 use agent_common::trie::V6Node;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 
 /// The switch word: which bank is in force.
 #[map]
@@ -77,6 +77,19 @@ pub(crate) static ASKED: Array<[u32; ASKED_SLOTS as usize]> = Array::with_max_en
 /// Denied and audited packets on their way to user space.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// The program for packets that the XDP program leaves. An array holds programs of one kind, hence three. They lose their entries with the
+/// last descriptor or pin, whatever programs use them, so the agent pins them.
+#[map]
+pub(crate) static RARE_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same for frames in several buffers.
+#[map]
+pub(crate) static RARE_XDP_FRAGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The programs for packets that the TC programs leave, by direction.
+#[map]
+pub(crate) static RARE_TC: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
 /// Nanoseconds and jiffies, for measuring HZ.
 #[map]

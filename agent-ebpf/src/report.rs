@@ -25,6 +25,8 @@ pub(crate) trait Call: EbpfContext {
     fn frame(&self) -> Self::Frame;
     /// The interface's index.
     fn interface(&self) -> u32;
+    /// Hands the packet to the program for all that is not plain, which ends this one. Returns where there is none.
+    fn leave_to_rare(&self);
     /// Uid and cgroup of the sending socket, where the hook knows them.
     fn sender(&self) -> (u32, u64);
 }
@@ -58,8 +60,8 @@ pub(crate) fn passed(world: &World, direction: Direction, verdict: Verdict) {
     }
 }
 
-/// Counts and reports a packet that was denied or audited. Out of line: a packet that is dropped may cost a call.
-#[inline(never)]
+/// Counts and reports a packet that was denied or audited.
+#[inline(always)]
 pub(crate) fn refused<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) {
     count_reason(C::DIRECTION, verdict);
     let audited = verdict.action() == Action::Audit;
@@ -132,7 +134,8 @@ fn take(bucket: u32, budget: &Budget, now: u32) -> bool {
     bucket.take(budget, now)
 }
 
-#[inline(always)]
+/// Out of line: it needs the stack, and only what is within its budget costs the call.
+#[inline(never)]
 fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -> bool {
     let (uid, cgroup) = call.sender();
     let Some(mut entry) = maps::EVENTS.reserve::<DenyEvent>(0) else {

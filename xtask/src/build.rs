@@ -116,7 +116,9 @@ fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
         .args(TARGET)
         .arg("--target-dir")
         .arg(target)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        // Incremental builds cut a crate into pieces, and code into other code.
+        .env("CARGO_INCREMENTAL", "0");
     start(&mut cargo).context("the BPF object")
 }
 

@@ -178,6 +178,8 @@ impl Dataplane {
         for table in std::mem::take(&mut self.resized) {
             table.forget()?;
         }
+        // With its pins an array of programs loses its entries: first whatever still runs in a program that was replaced ends.
+        super::switch::grace()?;
         migrate::retire_others(&self.pins)?;
         let used: Vec<u32> = self
             .attached()?

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use agent_common::event::Direction;
 use agent_common::flow::FlowTable;
 use agent_common::tables::{BANKS, CELL_BLOCK, OPEN_BANK, PLANES, POLICY_BANKS, Switch};
-use aya::maps::MapInfo;
-use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::maps::{MapInfo, ProgramArray};
+use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 use super::clock::Clock;
@@ -131,6 +132,11 @@ pub(super) const XDP: &str = "xdp_ingress";
 pub(super) const XDP_FRAGS: &str = "xdp_ingress_frags";
 pub(super) const TC_INGRESS: &str = "tc_ingress";
 pub(super) const TC_EGRESS: &str = "tc_egress";
+/// Programs that the above leave rare packets to: the array, its slot, the program.
+const RARE_TC: [(&str, u32, &str); 2] = [
+    ("RARE_TC", Direction::Ingress as u32, "tc_ingress_rare"),
+    ("RARE_TC", Direction::Egress as u32, "tc_egress_rare"),
+];
 const CLOCK: &str = "clock";
 /// The pin that a load makes last: without it the load was interrupted.
 pub(super) const LAST_PIN: &str = CLOCK;
@@ -311,6 +317,8 @@ fn load_pinned(
     for name in [TC_INGRESS, TC_EGRESS, CLOCK] {
         load_classifier(&mut ebpf, name)?;
     }
+    // Before anything is attached: a program whose array has no entry denies.
+    load_rare(&mut ebpf, xdp)?;
     // Pinned so that ids can be compared without the right to turn ids into descriptors.
     self::xdp(&mut ebpf, xdp)?
         .pin(directory.join(XDP))
@@ -351,6 +359,49 @@ fn load_xdp(ebpf: &mut Ebpf) -> Result<&'static str, Error> {
         .load()
         .map_err(|error| refused(XDP, error))?;
     Ok(XDP)
+}
+
+/// Loads the programs for rare packets and puts them where the others look for them. The arrays are pinned as tables of this load: they lose
+/// their entries with the last pin or descriptor, whatever programs use them.
+fn load_rare(ebpf: &mut Ebpf, first: &'static str) -> Result<(), Error> {
+    let (array, rare) = if first == XDP_FRAGS {
+        ("RARE_XDP_FRAGS", "xdp_rare_frags")
+    } else {
+        ("RARE_XDP", "xdp_rare")
+    };
+    xdp(ebpf, rare)?
+        .load()
+        .map_err(|error| refused(rare, error))?;
+    let program = descriptor_of(xdp(ebpf, rare)?.fd(), rare)?;
+    enter(ebpf, array, 0, &program)?;
+    for (array, slot, name) in RARE_TC {
+        load_classifier(ebpf, name)?;
+        let program = descriptor_of(classifier(ebpf, name)?.fd(), name)?;
+        enter(ebpf, array, slot, &program)?;
+    }
+    Ok(())
+}
+
+fn descriptor_of(
+    program: Result<&ProgramFd, ProgramError>,
+    name: &'static str,
+) -> Result<ProgramFd, Error> {
+    program
+        .map_err(Error::program(name))?
+        .try_clone()
+        .map_err(Error::system(format!("program {name}: another descriptor")))
+}
+
+fn enter(
+    ebpf: &mut Ebpf,
+    array: &'static str,
+    slot: u32,
+    program: &ProgramFd,
+) -> Result<(), Error> {
+    let map = ebpf.map_mut(array).ok_or(Error::Object(array))?;
+    ProgramArray::try_from(map)
+        .and_then(|mut array| array.set(slot, program, 0))
+        .map_err(Error::map(array))
 }
 
 pub(super) fn load_classifier(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {

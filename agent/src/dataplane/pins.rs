@@ -48,7 +48,7 @@ pub(super) const STATE_MAPS: [(&str, usize, usize); 8] = [
 ];
 
 /// Maps of one load.
-pub(super) const TABLE_MAPS: [&str; 9] = [
+pub(super) const TABLE_MAPS: [&str; 12] = [
     "SWITCH",
     "HEADS",
     "PORT_CLASS",
@@ -57,6 +57,9 @@ pub(super) const TABLE_MAPS: [&str; 9] = [
     "V6_NODES",
     "CELLS",
     "RULES",
+    "RARE_XDP",
+    "RARE_XDP_FRAGS",
+    "RARE_TC",
     "CLOCK",
 ];
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_common::tables::{OPEN_BANK, Switch};
+use agent_common::verdict::Reason;
+use aya::maps::ProgramArray;
 use portcullis::dataplane;
 use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis::dataplane::testrun::Entry;
@@ -32,6 +34,49 @@ fn one_packet_through_each_ingress_program() {
         let counters = plane.counters().unwrap();
         let denied = counters.balance.reported + counters.balance.suppressed;
         assert_eq!((denied, counters.balance.lost), (2000, 0), "{counters:?}");
+        detach_all(Path::new(DEFAULT_ROOT)).unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_rare_packet_that_nobody_can_judge_is_denied() {
+    const ARP: [u8; 60] = {
+        let mut frame = [0; 60];
+        (frame[12], frame[13]) = (0x08, 0x06);
+        frame
+    };
+    let host = Namespace::new("host").unwrap();
+    host.enter(|| {
+        let mut plane = enforcing(&Options::default(), &[OPEN]);
+        let mut lost = 0;
+        let xdp = if plane.takes_frags() {
+            "RARE_XDP_FRAGS"
+        } else {
+            "RARE_XDP"
+        };
+        for (entry, array, slot) in [
+            (Entry::XdpIngress, xdp, 0),
+            (Entry::TcIngress, "RARE_TC", 0),
+            (Entry::TcEgress, "RARE_TC", 1),
+        ] {
+            let ran = plane.test_run(entry, &ARP, &[], 1).unwrap();
+            assert!(ran.passed, "{entry:?}: {ran:?}");
+            let map = plane.ebpf().map_mut(array).unwrap();
+            let mut programs = ProgramArray::try_from(map).unwrap();
+            programs.clear_index(&slot).unwrap();
+            let ran = plane.test_run(entry, &ARP, &[], 1).unwrap();
+            assert!(!ran.passed, "{entry:?} without its entry: {ran:?}");
+            lost += 1;
+            let counters = plane.counters().unwrap();
+            let internal: u64 = counters
+                .reasons
+                .iter()
+                .filter(|it| it.1 == Reason::Internal)
+                .map(|it| it.2)
+                .sum();
+            assert_eq!(internal, lost, "{entry:?}: {counters:?}");
+        }
         detach_all(Path::new(DEFAULT_ROOT)).unwrap();
     })
     .unwrap();

@@ -31,18 +31,35 @@ impl Default for Effort {
     }
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The BPF object.
+    pub object: &'a [u8],
+    /// Only rows whose name has this in it.
+    pub only: &'a str,
+}
+
 /// Measures every row of every round.
 ///
 /// # Errors
 /// Where a program can't be loaded or run, or does not give the verdict that its row says: a wrong program's time is no figure.
-pub fn run(effort: Effort, progress: impl FnMut(u32) + Send) -> Result<Vec<Measured>> {
+pub fn run(
+    effort: Effort,
+    subject: Subject<'_>,
+    progress: impl FnMut(u32) + Send,
+) -> Result<Vec<Measured>> {
     // A host of its own has a BPF file system of its own: nothing stays, also after Ctrl-C.
-    Namespace::new("bench")?.enter(|| measure(effort, progress))?
+    Namespace::new("bench")?.enter(|| measure(effort, subject, progress))?
 }
 
-fn measure(effort: Effort, mut progress: impl FnMut(u32)) -> Result<Vec<Measured>> {
+fn measure(
+    effort: Effort,
+    subject: Subject<'_>,
+    mut progress: impl FnMut(u32),
+) -> Result<Vec<Measured>> {
     let rival = rival::XdpFilter::start()?;
-    let mut rows = rows::all(&rival)?;
+    let mut rows = rows::all(&rival, subject)?;
     let mut times = vec![Vec::new(); rows.len()];
     for round in 0..effort.rounds {
         progress(round);

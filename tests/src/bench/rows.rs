@@ -10,11 +10,11 @@ use agent_common::tables::Switch;
 use agent_common::verdict::Action;
 use anyhow::{Context as _, Result, ensure};
 use portcullis::compile::{Settings, compile};
-use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis::dataplane::testrun::Entry;
 use portcullis::dataplane::{BankSizes, Dataplane, Options};
 use portcullis::rule::{Peers, Rule, RuleSet};
 
+use super::Subject;
 use super::policy::{admits, closed, facts, prefixes};
 use super::rival::XdpFilter;
 use crate::packet::{tcp, udp};
@@ -78,7 +78,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(name: &str, rules: &RuleSet) -> Result<Self> {
+    fn new(object: &[u8], name: &str, rules: &RuleSet) -> Result<Self> {
         let options = Options {
             root: PathBuf::from("/sys/fs/bpf").join(name),
             ..Options::default()
@@ -86,7 +86,7 @@ impl Loaded {
         let tables = compile(rules, &facts(), &Settings::default())
             .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
         let sizes = BankSizes::of(&tables).with_room();
-        let mut dataplane = Dataplane::load(BPF_OBJECT, sizes, &options)?;
+        let mut dataplane = Dataplane::load(object, sizes, &options)?;
         dataplane.write(0, &tables, 1)?;
         dataplane.switch_to(Switch::to(0, 0, 1))?;
         Ok(Self { dataplane })
@@ -97,7 +97,7 @@ impl Loaded {
 ///
 /// # Errors
 /// Where a policy can't be compiled or loaded.
-pub fn all(rival: &XdpFilter) -> Result<Vec<Row<'_>>> {
+pub fn all<'a>(rival: &'a XdpFilter, subject: Subject<'_>) -> Result<Vec<Row<'a>>> {
     let peer4 = (IpAddr::V4(PEER), 40_000);
     let host4 = |port| (IpAddr::V4(HOST), port);
     let syn = tcp(peer4, host4(443), "S").frame()?;
@@ -118,7 +118,10 @@ pub fn all(rival: &XdpFilter) -> Result<Vec<Row<'_>>> {
         },
     ];
     let mut ours = |name: &str, limit, rules: Vec<Rule>, frame, passes, entry| -> Result<()> {
-        let loaded = Loaded::new(&rows.len().to_string(), &closed(rules))
+        if !name.contains(subject.only) {
+            return Ok(());
+        }
+        let loaded = Loaded::new(subject.object, &rows.len().to_string(), &closed(rules))
             .with_context(|| format!("row `{name}`"))?;
         rows.push(Row {
             name: name.to_owned(),
@@ -189,9 +192,11 @@ pub fn all(rival: &XdpFilter) -> Result<Vec<Row<'_>>> {
     let reply = tcp((IpAddr::V4(PEER), 443), host4(40_000), "A").frame()?;
     ours(name, Some(0.70), rules, reply, true, xdp)?;
     if let Some(Row {
+        name: last,
         program: Program::Ours(loaded, _),
         ..
     }) = rows.last_mut()
+        && last == name
     {
         track(&mut loaded.dataplane)?;
     }

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use agent_common::event::{Direction, Summary};
 use agent_common::lookup::Lookup as _;
+use agent_common::net::{EtherType, V4, V6};
 use agent_common::tables::{Head, TICK_SHIFT};
 use agent_common::verdict::{Action, Reason, Verdict};
-use agent_common::{decide, judge, parse};
+use agent_common::{judge, parse};
 use anyhow::{Context as _, Result, ensure};
 use portcullis::compile::memory::Memory;
 use portcullis::compile::tables::Tables;
@@ -76,14 +77,14 @@ impl World for InMemory {
     }
 }
 
+/// As the programs go about it: plain segments first, then everything.
 fn as_programs(direction: Direction, frame: &[u8], host: &Memory) -> Verdict {
-    match parse::plain_v4(frame) {
-        Some(segment) if host.head().flags & Head::FORWARDS == 0 => match direction {
-            Direction::Ingress => decide::ingress(host, &segment),
-            Direction::Egress => decide::egress(host, &segment),
-        },
-        _ => judge::frame(direction, frame, host, &mut Summary::default()),
-    }
+    let plain = match parse::plain_type(frame) {
+        Some(EtherType::IPV4) => judge::plain::<V4, _, _>(direction, frame, host).map(|it| it.0),
+        Some(EtherType::IPV6) => judge::plain::<V6, _, _>(direction, frame, host).map(|it| it.0),
+        _ => None,
+    };
+    plain.unwrap_or_else(|| judge::frame(direction, frame, host, &mut Summary::default()))
 }
 
 /// What generation 0 makes of a denial.
