@@ -16,4 +16,5 @@ pub mod inputs;
 pub mod meaning;
 pub mod plan;
 pub mod policy;
+pub mod reference;
 pub mod rule;
