@@ -49,6 +49,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Is this host fit for it? Kernel, drivers, neighbours, journal, clock, memory; exit code 1 where something is red
     Doctor(DoctorArgs),
+    /// Prove the configuration: packets at every rule's edges and beside, through the programs that the kernel has verified
+    Verify(VerifyArgs),
 }
 
 /// Where the agent's pins are.
@@ -246,6 +248,20 @@ pub struct PlanArgs {
     /// Only what differs from the plan in force; exit code 1 where anything does
     #[arg(long, conflicts_with = "listening")]
     pub against_running: bool,
+    /// How to print
+    #[command(flatten)]
+    pub format: TextOrJson,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// What is proved
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Facts of another host, as `portcullis facts` wrote them there; else this host is looked at
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
     /// How to print
     #[command(flatten)]
     pub format: TextOrJson,

@@ -18,3 +18,4 @@ pub mod plan;
 pub mod policy;
 pub mod reference;
 pub mod rule;
+pub mod verify;

@@ -11,6 +11,7 @@ pub mod init;
 pub mod plan;
 pub mod policy;
 pub mod status;
+pub mod verify;
 
 #[cfg(test)]
 mod first_steps;
@@ -113,6 +114,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Facts(args) => facts::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Run(args) => crate::daemon::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Apply(args) => Ok(control::apply(&args)),
