@@ -28,3 +28,5 @@ mod neighbours;
 mod packets;
 #[cfg(test)]
 mod site;
+#[cfg(test)]
+mod verify;

@@ -4,6 +4,7 @@ use portcullis::dataplane::testrun::Entry;
 use portcullis_tests::netns::Namespace;
 use portcullis_tests::rows::kernel::InKernel;
 use portcullis_tests::rows::memory::InMemory;
+use portcullis_tests::rows::reference::InReference;
 use portcullis_tests::rows::{Row, Rows, World};
 
 #[test]
@@ -32,6 +33,12 @@ fn check(world: &mut impl World, which: impl Fn(&Row) -> bool) {
 #[test]
 fn in_memory() {
     check(&mut InMemory::default(), |_| true);
+}
+
+/// The list of rules, gone through one by one.
+#[test]
+fn in_the_rules() {
+    check(&mut InReference::default(), |row| row.seconds == 0);
 }
 
 /// The programs, with XDP or TC at ingress.

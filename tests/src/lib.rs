@@ -6,13 +6,16 @@
 pub mod bench;
 pub mod daemon;
 pub mod demo;
+pub mod differential;
 pub mod journald;
 pub mod life;
 pub mod link;
 pub mod netns;
 pub mod notify;
+pub mod oracle;
 pub mod packet;
 pub mod process;
+pub mod random;
 pub mod raw;
 pub mod rows;
 pub mod service;

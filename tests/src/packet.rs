@@ -7,10 +7,10 @@ mod build;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A packet in words. Everything that is left out has an ordinary value: lengths and checksums right, TTL 64, unicast frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Packet {
     /// IP source. Without addresses the frame carries `ether-type` and `payload` alone.
@@ -20,16 +20,20 @@ pub struct Packet {
     /// EtherType, where it is not that of the addresses' family.
     pub ether_type: Option<u16>,
     /// The frame is sent to the link-layer broadcast address, whatever the IP destination.
+    #[serde(skip_serializing_if = "is_default")]
     pub link_group: bool,
     /// VLAN tags, outermost first. Two make the outer one an 802.1ad tag.
+    #[serde(skip_serializing_if = "is_default")]
     pub vlan: Vec<u16>,
     /// TTL or hop limit.
     pub ttl: Option<u8>,
     /// Octets of IPv4 options (no-operation), a multiple of 4.
+    #[serde(skip_serializing_if = "is_default")]
     pub options: usize,
     /// The packet is a fragment.
     pub fragment: Option<Fragment>,
     /// IPv6 extension headers, in their order; the fragment header comes last.
+    #[serde(skip_serializing_if = "is_default")]
     pub extensions: Vec<Extension>,
     /// A TCP segment.
     pub tcp: Option<Tcp>,
@@ -40,15 +44,22 @@ pub struct Packet {
     /// Another protocol, or one whose header is not to be built: the payload follows the IP header.
     pub protocol: Option<u8>,
     /// Octets of payload, zeros.
+    #[serde(skip_serializing_if = "is_default")]
     pub payload: usize,
     /// The frame ends after so many octets; the headers' lengths are those of the whole.
     pub cut: Option<usize>,
     /// Octets that are overwritten at last: offset in the frame, value.
+    #[serde(skip_serializing_if = "is_default")]
     pub set: Vec<(usize, u8)>,
 }
 
+/// Whether a value is the one that is meant where it is left out.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A place in a fragmented packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fragment {
     /// Octets before this fragment, a multiple of 8.
@@ -60,7 +71,7 @@ pub struct Fragment {
 }
 
 /// An IPv6 extension header of eight octets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extension {
     /// Hop-by-hop options with a router alert (RFC 2711), as MLD has it.
@@ -78,7 +89,7 @@ pub enum Extension {
 }
 
 /// A TCP header.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tcp {
     /// Source port.
@@ -90,7 +101,7 @@ pub struct Tcp {
 }
 
 /// A UDP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Udp {
     /// Source port.
@@ -100,7 +111,7 @@ pub struct Udp {
 }
 
 /// An ICMP or ICMPv6 header.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Icmp {
     /// Type.

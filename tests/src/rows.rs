@@ -6,6 +6,7 @@
 pub mod kernel;
 pub mod memory;
 mod policy;
+pub mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,11 +14,11 @@ use std::fmt;
 use agent_common::event::Direction;
 use agent_common::verdict::{Action, Reason};
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-pub use policy::{Policy, RuleText, facts};
+pub use policy::{Kind, Policy, RuleText, facts};
 
-use crate::packet::Packet;
+use crate::packet::{Packet, is_default};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -34,7 +35,7 @@ pub struct Rows {
 }
 
 /// One row.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Row {
     /// What it shows; unique.
@@ -42,12 +43,12 @@ pub struct Row {
     /// The policy in force.
     pub policy: String,
     /// Packets that go first, in this order.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Before>,
     /// Then this policy takes over.
     pub switch: Option<String>,
     /// Then so many seconds pass. Not in the kernel, whose clock a test doesn't set.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub seconds: u32,
     /// Which way the packet goes.
     pub direction: Way,
@@ -68,7 +69,7 @@ pub struct Row {
 }
 
 /// A packet that goes before the one that is looked at. It must pass unless it says otherwise.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Before {
     /// Which way it goes.
@@ -78,10 +79,12 @@ pub struct Before {
     /// What happens to it.
     #[serde(default)]
     pub action: Does,
+    /// Then this policy takes over.
+    pub switch: Option<String>,
 }
 
 /// A direction, seen from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// To the host.
@@ -100,7 +103,7 @@ impl From<Way> for Direction {
 }
 
 /// An action.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Does {
     /// Dropped.
@@ -110,6 +113,25 @@ pub enum Does {
     Allow,
     /// Passed and reported.
     Audit,
+}
+
+impl From<Direction> for Way {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Ingress => Self::Ingress,
+            Direction::Egress => Self::Egress,
+        }
+    }
+}
+
+impl From<Action> for Does {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Deny => Self::Deny,
+            Action::Allow => Self::Allow,
+            Action::Audit => Self::Audit,
+        }
+    }
 }
 
 impl From<Does> for Action {
@@ -206,7 +228,8 @@ impl Rows {
                 }
                 None => findings.push(format!("{name}: no reason is called {}", row.reason)),
             }
-            for policy in std::iter::once(&row.policy).chain(&row.switch) {
+            let later = row.before.iter().filter_map(|it| it.switch.as_ref());
+            for policy in later.chain([&row.policy]).chain(&row.switch) {
                 if !self.policies.contains_key(policy) {
                     findings.push(format!("{name}: no policy is called {policy}"));
                 }
@@ -273,6 +296,9 @@ impl Row {
                     number + 1,
                     before.action
                 )));
+            }
+            if let Some(policy) = &before.switch {
+                world.switch(rows, policy)?;
             }
         }
         if let Some(policy) = &self.switch {

@@ -1,20 +1,55 @@
 //! The programs in the kernel, by BPF_PROG_TEST_RUN. What a program decided is read from what it wrote: counters, balance and events,
 //! which must agree with its return value and with each other.
 
+use std::collections::BTreeMap;
+
 use agent_common::event::Direction;
-use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowTable};
-use agent_common::tables::{OPEN_BANK, RuleCounter, Switch, Timeouts};
+use agent_common::tables::{OPEN_BANK, RuleCounter, Switch};
 use agent_common::verdict::{Action, Reason};
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use jiff::Timestamp;
 use portcullis::compile::tables::Tables;
 use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis::dataplane::testrun::Entry;
 use portcullis::dataplane::{BankSizes, Counters, Dataplane, Options};
 use portcullis::events::decode::decode;
+use portcullis::verify::forget;
 
 use super::{Rows, Seen, World};
+use crate::differential::has_event;
+
+/// What the counters must say of packets that were judged one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    reasons: BTreeMap<(u8, u8), u64>,
+    /// By rule id, none for packets that no rule came near: passed, audited, near.
+    rules: BTreeMap<Option<String>, [u64; 3]>,
+}
+
+impl Expected {
+    /// One packet more.
+    pub fn add(&mut self, direction: Direction, seen: &Seen) {
+        let rule = match (seen.action, seen.reason) {
+            (Action::Allow, Reason::Rule) => 0,
+            (Action::Allow, _) => {
+                self.add_reason(direction, seen);
+                return;
+            }
+            (Action::Audit, _) => 1,
+            (Action::Deny, _) => 2,
+        };
+        if rule > 0 {
+            self.add_reason(direction, seen);
+        }
+        self.rules.entry(seen.rule.clone()).or_default()[rule] += 1;
+    }
+
+    fn add_reason(&mut self, direction: Direction, seen: &Seen) {
+        let key = (direction as u8, seen.reason as u8);
+        *self.reasons.entry(key).or_default() += 1;
+    }
+}
 
 /// Programs that were loaded, seen through one of their hooks for ingress. Lives on a throw-away host, where its pins are.
 pub struct InKernel {
@@ -24,6 +59,8 @@ pub struct InKernel {
     generation: u32,
     /// The policy in force, its tables and its bank.
     in_force: Option<(String, Tables, u32)>,
+    /// What was counted when [`Self::count`] was asked last.
+    before: Option<(Counters, Vec<RuleCounter>)>,
 }
 
 impl InKernel {
@@ -40,26 +77,86 @@ impl InKernel {
             ingress,
             generation: 0,
             in_force: None,
+            before: None,
         })
     }
 
-    fn forget(&mut self) -> Result<()> {
-        // With time-outs of nothing, whatever is a tick old has expired.
-        let later = self.dataplane.clock().now()?.tick().wrapping_add(2);
-        for table in [FlowTable::New, FlowTable::Established] {
-            let mut flows = self.dataplane.flows(table)?;
-            flows.sweep(later, &Timeouts::default())?;
-            ensure!(flows.entries()?.is_empty(), "flows are left in {table:?}");
-        }
-        for (name, slots) in [("BEGAN", BEGAN_TABLES), ("ASKED", 1)] {
-            let map = self.dataplane.ebpf().map_mut(name).context(name)?;
-            let mut stamps: Array<_, [u32; ASKED_SLOTS as usize]> = map.try_into()?;
-            let never = Box::new([0; ASKED_SLOTS as usize]);
-            for slot in 0..slots {
-                stamps.set(slot, *never, 0)?;
+    /// Notes what is counted so far.
+    ///
+    /// # Errors
+    /// What the kernel says of the maps.
+    pub fn count(&mut self) -> Result<()> {
+        self.before = Some(self.counted()?);
+        Ok(())
+    }
+
+    /// Whether exactly this was counted since [`Self::count`].
+    ///
+    /// # Errors
+    /// What the kernel says of the maps.
+    pub fn counted_as(&self, expected: &Expected) -> Result<bool> {
+        let (before, rules_before) = self.before.as_ref().context("nothing was counted")?;
+        let (after, rules_after) = self.counted()?;
+        let mut grown = Expected::default();
+        let before = &before.reasons;
+        for &(direction, reason, count) in &after.reasons {
+            let same = |it: &&(Direction, Reason, u64)| (it.0, it.1) == (direction, reason);
+            let count = count - before.iter().find(same).map_or(0, |it| it.2);
+            if count > 0 {
+                grown.reasons.insert((direction as u8, reason as u8), count);
             }
         }
-        Ok(())
+        let rules = self.in_force.as_ref().map(|it| it.1.rules.as_slice());
+        for (place, after) in rules_after.iter().enumerate() {
+            let before = rules_before.get(place).copied().unwrap_or_default();
+            let counts = [
+                after.passed - before.passed,
+                after.audited - before.audited,
+                after.near - before.near,
+            ];
+            if counts != [0; 3] {
+                let id = rules.and_then(|rules| rules.get(place)).cloned();
+                // Several rules of one text have one id.
+                let sum = grown.rules.entry(id).or_default();
+                *sum = [sum[0] + counts[0], sum[1] + counts[1], sum[2] + counts[2]];
+            }
+        }
+        // Generation 0 has no counters of rules that could be read.
+        let rules_agree = rules_after.is_empty() || grown.rules == expected.rules;
+        Ok(grown.reasons == expected.reasons && rules_agree)
+    }
+
+    /// Whether a frame goes on, and has an event, as it should.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn does(&mut self, direction: Direction, frame: &[u8], expected: &Seen) -> Result<bool> {
+        let entry = self.entry(direction);
+        let ran = self.dataplane.test_run(entry, frame, &[], 1)?;
+        let mut events = Vec::new();
+        while let Some(octets) = self.events.next() {
+            events.push(decode(&octets, Timestamp::UNIX_EPOCH, |_| None)?);
+        }
+        let told = match &events[..] {
+            [] => !has_event(expected),
+            [event] => {
+                let rules = self.in_force.as_ref().map(|it| it.1.rules.as_slice());
+                let rule = event.rule.and_then(|rule| rules?.get(usize::from(rule)));
+                has_event(expected)
+                    && (event.direction, event.action, event.reason)
+                        == (direction, expected.action, expected.reason)
+                    && rule == expected.rule.as_ref()
+            }
+            _ => false,
+        };
+        Ok(told && ran.passed == (expected.action != Action::Deny))
+    }
+
+    fn entry(&self, direction: Direction) -> Entry {
+        match direction {
+            Direction::Ingress => self.ingress,
+            Direction::Egress => Entry::TcEgress,
+        }
     }
 
     fn enforce(&mut self, rows: &Rows, policy: &str) -> Result<()> {
@@ -113,7 +210,7 @@ impl InKernel {
 
 impl World for InKernel {
     fn begin(&mut self, rows: &Rows, policy: &str) -> Result<()> {
-        self.forget()?;
+        forget(&mut self.dataplane)?;
         match &self.in_force {
             Some((present, ..)) if present == policy => Ok(()),
             _ => self.enforce(rows, policy),
@@ -129,10 +226,7 @@ impl World for InKernel {
     }
 
     fn judge(&mut self, direction: Direction, frame: &[u8]) -> Result<Seen> {
-        let entry = match direction {
-            Direction::Ingress => self.ingress,
-            Direction::Egress => Entry::TcEgress,
-        };
+        let entry = self.entry(direction);
         let (before, rules_before) = self.counted()?;
         let ran = self.dataplane.test_run(entry, frame, &[], 1)?;
         let (after, rules_after) = self.counted()?;

@@ -9,12 +9,13 @@ use portcullis::compile::{Settings, compile, open_tables};
 use portcullis::facts::{Facts, Interface, InterfaceAddress, PortRange};
 use portcullis::host::schema::Budgets;
 use portcullis::rule::{DefaultAction, Peers, Precedence, Rule, RuleSet, Service};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Does, Rows, Way};
+use crate::packet::is_default;
 
 /// A policy.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
     /// What happens to ingress that no rule names; unsaid: generation 0, in which everything passes.
@@ -22,7 +23,7 @@ pub struct Policy {
     /// The same of egress.
     pub egress: Option<Does>,
     /// Whether the host forwards.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub forwards: bool,
     /// Names of rules.
     #[serde(default)]
@@ -30,44 +31,44 @@ pub struct Policy {
 }
 
 /// A rule; its name is its id.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RuleText {
     /// Directions in which flows begin.
     pub directions: Vec<Way>,
     /// TCP ports: `443`, `8000-8010`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tcp: Vec<String>,
     /// UDP ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub udp: Vec<String>,
     /// ICMP types.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub icmp: Vec<u8>,
     /// ICMPv6 types.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub icmpv6: Vec<u8>,
     /// Other protocols by number.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub protocol: Vec<u8>,
     /// Exchanges of a DHCP client: 4, 6.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dhcp: Vec<u8>,
     /// Everything that a block list reaches.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub all: bool,
     /// Prefixes; unsaid: anyone.
     pub peers: Option<Vec<String>>,
     /// Multicast or broadcast addresses, which it means in place of single hosts.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<std::net::IpAddr>,
     /// Where it stands in the order of judgement.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub kind: Kind,
 }
 
 /// What a rule is.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A row, an `allow`, the baseline.
@@ -94,22 +95,13 @@ impl Rows {
         policy.is_some_and(|policy| policy.ingress.is_none() || policy.egress.is_none())
     }
 
-    /// The tables of a policy, and the ids of its rules by index. The clock ticks at `hz` jiffies a second.
+    /// The rules of a policy, on the host of the rows. The clock ticks at `hz` jiffies a second. Generation 0 has no rule.
     ///
     /// # Errors
-    /// When there is no such policy or rule, or it does not compile.
-    pub fn tables(&self, policy: &str, hz: u32) -> Result<Tables> {
+    /// When there is no such policy or rule, or a rule is none.
+    pub fn rule_set(&self, policy: &str, hz: u32) -> Result<(RuleSet, Facts)> {
         let text = self.policies.get(policy);
         let text = text.with_context(|| format!("no policy {policy}"))?;
-        let facts = facts(text.forwards, hz);
-        let settings = Settings {
-            strangers: ALL_EVENTS,
-            acquaintances: ALL_EVENTS,
-            ..Settings::default()
-        };
-        let (Some(ingress), Some(egress)) = (text.ingress, text.egress) else {
-            return Ok(open_tables(hz));
-        };
         let mut rules = Vec::new();
         for name in &text.rules {
             let rule = self.rules.get(name);
@@ -119,8 +111,25 @@ impl Rows {
         rules.sort_by_key(|rule| rule.precedence);
         let set = RuleSet {
             rules,
-            ingress: default(ingress),
-            egress: default(egress),
+            ingress: text.ingress.map_or(DefaultAction::Open, default),
+            egress: text.egress.map_or(DefaultAction::Open, default),
+        };
+        Ok((set, facts(text.forwards, hz)))
+    }
+
+    /// The tables of a policy, and the ids of its rules by index. The clock ticks at `hz` jiffies a second.
+    ///
+    /// # Errors
+    /// As [`Self::rule_set`], and where it does not compile.
+    pub fn tables(&self, policy: &str, hz: u32) -> Result<Tables> {
+        let (set, facts) = self.rule_set(policy, hz)?;
+        if self.is_generation_0(policy) {
+            return Ok(open_tables(hz));
+        }
+        let settings = Settings {
+            strangers: ALL_EVENTS,
+            acquaintances: ALL_EVENTS,
+            ..Settings::default()
         };
         compile(&set, &facts, &settings).map_err(|errors| anyhow!("policy {policy}: {errors:?}"))
     }

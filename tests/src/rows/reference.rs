@@ -1,0 +1,87 @@
+//! The list of rules itself over frames that another parser read: no code of the way that packets take.
+
+use agent_common::event::Direction;
+use agent_common::verdict::{Action, Reason};
+use anyhow::{Context as _, Result, bail};
+use portcullis::reference::{Judged, Reference};
+
+use super::{Rows, Seen, World};
+use crate::oracle::{self, Read};
+
+/// A host in words.
+#[derive(Default)]
+pub struct InReference {
+    host: Option<Reference>,
+}
+
+impl InReference {
+    /// What becomes of a frame: the first of the reasons that hold where a frame has several faults.
+    ///
+    /// # Errors
+    /// Where no policy is in force.
+    pub fn all(&mut self, direction: Direction, frame: &[u8]) -> Result<Vec<Seen>> {
+        let host = self.host.as_mut().context("no policy yet")?;
+        let judged = match oracle::read(direction, frame) {
+            Read::Packet(packet) => vec![host.judge(&packet)],
+            Read::Link => vec![Judged {
+                action: Action::Allow,
+                reason: Reason::Link,
+                rule: None,
+                reported: false,
+            }],
+            Read::Broken(packet, reasons) => match host.passed_on(&packet) {
+                Some(judged) => vec![judged],
+                None => structural(host, reasons),
+            },
+            Read::Refused(reasons) => structural(host, reasons),
+        };
+        Ok(judged
+            .into_iter()
+            .map(|judged| Seen {
+                action: judged.action,
+                reason: judged.reason,
+                rule: judged
+                    .rule
+                    .and_then(|place| host.rule_id(place))
+                    .map(str::to_owned),
+                reported: judged.reported,
+            })
+            .collect())
+    }
+}
+
+fn structural(host: &Reference, reasons: Vec<Reason>) -> Vec<Judged> {
+    let all = reasons.into_iter().map(|reason| host.structural(reason));
+    all.collect()
+}
+
+impl World for InReference {
+    fn begin(&mut self, rows: &Rows, policy: &str) -> Result<()> {
+        let (rules, facts) = rows.rule_set(policy, 250)?;
+        let mut host = Reference::new(rules, &facts);
+        if rows.is_generation_0(policy) {
+            host.learn();
+        }
+        self.host = Some(host);
+        Ok(())
+    }
+
+    fn switch(&mut self, rows: &Rows, policy: &str) -> Result<()> {
+        let (rules, facts) = rows.rule_set(policy, 250)?;
+        let host = self.host.as_mut().context("no policy yet")?;
+        host.switch(rules, &facts);
+        if rows.is_generation_0(policy) {
+            host.learn();
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, _: u32) -> Result<()> {
+        bail!("time does not pass here")
+    }
+
+    fn judge(&mut self, direction: Direction, frame: &[u8]) -> Result<Seen> {
+        let all = self.all(direction, frame)?;
+        all.into_iter().next().context("a frame without a verdict")
+    }
+}
