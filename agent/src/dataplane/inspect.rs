@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::drivers::{self, Advice};
 use super::error::Error;
-use super::load::{BankSizes, Dataplane, Options};
+use super::load::{Dataplane, Options};
 use super::netdev::{self, XdpFeatures};
 use super::netlink::{self, Parent};
 use super::pinned::{self, LinkView};
 use super::pins::Pins;
+use super::sizes::BankSizes;
 use super::sys::{self, AttachType};
 use super::{detach_all, probe};
 

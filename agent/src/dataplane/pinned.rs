@@ -11,9 +11,10 @@ use aya::maps::{MapData, RingBuf};
 use super::clock::Clock;
 use super::counters::{Counters, Flows};
 use super::error::Error;
-use super::load::{BankSizes, LAST_PIN, TC_EGRESS, TC_INGRESS, XDP};
+use super::load::{LAST_PIN, TC_EGRESS, TC_INGRESS, XDP};
 use super::netlink::Parent;
 use super::pins::{self, Hook, Pins};
+use super::sizes::BankSizes;
 use super::sync::TableMaps;
 use super::{clsact, sys};
 

@@ -10,8 +10,9 @@ use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
 use std::os::fd::AsFd as _;
 
 use super::error::Error;
-use super::load::{BankSizes, Dataplane};
+use super::load::Dataplane;
 use super::mapping::Mapping;
+use super::sizes::BankSizes;
 use super::switch::Bank;
 use crate::compile::open_tables;
 use crate::compile::tables::Tables;
