@@ -27,6 +27,8 @@ mod neighbours;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod parser;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod verify;
