@@ -10,6 +10,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod events;
 pub mod facts;
+pub mod failsafe;
 pub mod host;
 pub mod init;
 pub mod inputs;

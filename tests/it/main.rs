@@ -1,6 +1,8 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
 
 #[cfg(test)]
+mod boot;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod dataplane;
@@ -30,5 +32,7 @@ mod packets;
 mod parser;
 #[cfg(test)]
 mod site;
+#[cfg(test)]
+mod stream;
 #[cfg(test)]
 mod verify;

@@ -3,7 +3,7 @@
 //! The host has directories of its own for configuration, state, run time and pins, so the agent runs with its defaults.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -112,12 +112,26 @@ impl Agent {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_by(host: &Namespace, binary: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_changed(host, binary, arguments, |_| {})
+    }
+
+    /// The same, after `change` did to the process what it wants.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_changed(
+        host: &Namespace,
+        binary: &Path,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let notify = Notify::new(host, "portcullis")?;
         let mut command = host.command(binary);
         command
             .arg("run")
             .args(arguments)
             .env("NOTIFY_SOCKET", notify.path());
+        change(&mut command);
         let mut running = Running::start(&mut command)?;
         let mut agent = Self {
             events: running.lines(),

@@ -1,16 +1,45 @@
 //! `portcullis detach`: the end of enforcement.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
 use super::{Outcome, Status};
 use crate::cli::DetachArgs;
 use crate::dataplane::{Error, LinkView, Removed, detach_all};
+use crate::failsafe;
 
 /// Removes what is attached and pinned, and says what it was.
 #[must_use]
 pub fn run(arguments: &DetachArgs) -> Outcome {
-    outcome(&arguments.pins.pins, detach_all(&arguments.pins.pins))
+    let root = &arguments.pins.pins;
+    let outcome = outcome(root, detach_all(root));
+    with_table(outcome, failsafe::remove())
+}
+
+/// The table that stands in for the programs goes as well.
+fn with_table(mut outcome: Outcome, removed: io::Result<bool>) -> Outcome {
+    match removed {
+        Ok(false) => {}
+        Ok(true) => {
+            let _ = writeln!(
+                outcome.stdout,
+                "removed the nftables table {}",
+                failsafe::TABLE
+            );
+        }
+        // Without the permission to detach the one for this is missing as well, and was said.
+        Err(_) if outcome.status == Status::NoPermission => {}
+        Err(error) => {
+            let _ = writeln!(
+                outcome.stderr,
+                "error: the nftables table {} can't be removed: {error}",
+                failsafe::TABLE
+            );
+            outcome.status = Status::Failed;
+        }
+    }
+    outcome
 }
 
 fn outcome(root: &Path, result: Result<Removed, Error>) -> Outcome {

@@ -16,6 +16,7 @@ use crate::cli::StatusArgs;
 use crate::daemon::files::{self, Directories};
 use crate::daemon::{Clock, NotedProduct, Notes, RowTotal, Totals, counters_of};
 use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned, guarded_by_others};
+use crate::failsafe;
 
 /// What is in force: the first that holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -198,6 +199,7 @@ fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
         ));
     }
     let Some(pinned) = Pinned::open(&directories.pins)? else {
+        stood_in_for(&mut view, directories);
         return Ok(view);
     };
     view.pins = Some(pinned.directory().display().to_string());
@@ -243,6 +245,28 @@ fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
         new: usage(FlowTable::New)?,
     });
     Ok(view)
+}
+
+/// Nothing is pinned: a daemon may run all the same, and the failsafe table stand in for the programs.
+fn stood_in_for(view: &mut View, directories: &Directories) {
+    let there = failsafe::is_there();
+    if !there && !view.daemon {
+        return;
+    }
+    if let Ok(Some(notes)) = files::read_json::<Notes>(&directories.notes())
+        && notes.load == 0
+    {
+        view.since = Some(notes.since);
+        view.problems.extend(notes.problems);
+    } else if there {
+        view.problems.push(format!(
+            "the nftables table {} is in force; `portcullis detach` removes it",
+            failsafe::TABLE
+        ));
+    }
+    if !view.problems.is_empty() {
+        view.state = State::Degraded;
+    }
 }
 
 fn passed(now: u32, deadline: u32) -> bool {

@@ -73,6 +73,7 @@ impl Host {
 impl Daemon {
     /// Whether the host is another one than the policy in force was made for.
     pub(super) fn look_at_the_host(&mut self) {
+        self.try_again();
         let Some(enforced) = &mut self.enforced else {
             return;
         };
@@ -328,6 +329,7 @@ impl Daemon {
             self.enforced = Some(larger);
             self.reporter.listen(ring.into());
         }
+        self.leave_to_the_programs();
         self.explain();
         Ok(())
     }
@@ -345,7 +347,7 @@ impl Daemon {
     }
 
     /// This host now, with what is known of names.
-    fn facts(&self) -> Result<Facts> {
+    pub(super) fn facts(&self) -> Result<Facts> {
         let collected = collect::collect(&Wanted::default())?;
         for note in &collected.notes {
             log::warn!("{note}");

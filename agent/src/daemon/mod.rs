@@ -20,6 +20,7 @@ mod record;
 mod reporter;
 mod sessions;
 mod signals;
+mod stand_in;
 mod start;
 mod totals;
 mod trouble;
@@ -95,6 +96,10 @@ struct Daemon {
     problems: Vec<String>,
     /// Texts that must not come into force by themselves.
     trial: Option<Trial>,
+    /// No policy can be in force, and what `on-failure` says is.
+    stands_in: bool,
+    /// A table of an earlier process was looked for.
+    stood_in_removed: bool,
     reporter: Reporter,
     manager: Manager,
     known: Known,

@@ -59,6 +59,8 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         enforced: None,
         problems: Vec::new(),
         trial: None,
+        stands_in: false,
+        stood_in_removed: false,
         reporter: Reporter::new(&sinks(args, said.as_ref().ok()), window(said.as_ref().ok()))
             .context("cannot start the sinks")?,
         manager: Manager::new(),
@@ -77,6 +79,8 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         _lock: lock,
     };
     daemon.known = daemon.known_names();
+    let new = daemon.directories.is_new();
+    let spare = said.as_ref().ok().cloned();
     match daemon.begin(said, args.confirm) {
         Ok(()) => {}
         Err(trouble @ Trouble::TakenBack(_)) => {
@@ -90,8 +94,15 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         Err(trouble) if in_force && trouble.is_survivable() => {
             daemon.keep(before.as_ref(), &trouble)?;
         }
-        Err(trouble) => return Ok(trouble.outcome()),
+        Err(trouble) if trouble.ends_a_start(new) => return Ok(trouble.outcome()),
+        Err(trouble) => {
+            let good = LastGood::read(&daemon.directories).ok().flatten();
+            let good = good.map(|good| good.said());
+            let candidates: Vec<&Said> = spare.iter().chain(&good).collect();
+            daemon.stand_in_for(&trouble, &candidates);
+        }
     }
+    drop(spare);
     drop(before);
     let events = daemon.answers.clone();
     match Control::listen(&daemon.directories, events, Event::Asked) {
@@ -111,7 +122,11 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
 
 impl Daemon {
     /// The first policy of this process: that of the files, or the last good one where they can't or must not be enforced.
-    fn begin(&mut self, said: Result<Said>, confirm: Option<Duration>) -> Result<(), Trouble> {
+    pub(super) fn begin(
+        &mut self,
+        said: Result<Said>,
+        confirm: Option<Duration>,
+    ) -> Result<(), Trouble> {
         let good = LastGood::read(&self.directories).unwrap_or_else(|error| {
             log::error!("the last good configuration can't be used: {error:#}");
             None

@@ -33,6 +33,18 @@ impl Trouble {
         !matches!(self, Self::Refused(Refusal::NotFirst))
     }
 
+    /// Whether the process ends by it where nothing is in force: for want of a permission, and a first start with a configuration that is no
+    /// good, which leaves the host as it was. Else something must stand in.
+    pub(super) fn ends_a_start(&self, new: bool) -> bool {
+        match self {
+            Self::Refused(Refusal::NotFirst) => true,
+            Self::Refused(Refusal::Dataplane(error)) => {
+                error.is_permission() || (new && !error.is_refused_program())
+            }
+            Self::Refused(_) | Self::Unreadable(_) | Self::TakenBack(_) => new,
+        }
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Unreadable(error) => {

@@ -201,11 +201,19 @@ impl Error {
     pub fn is_permission(&self) -> bool {
         let errno = match self {
             Self::Privileges { .. } => return true,
-            Self::System { source, .. } | Self::Program { source, .. } => source,
+            // The verifier's word for what it dislikes is EACCES, too.
+            Self::Program { source, .. } => return source.raw_os_error() == Some(libc::EPERM),
+            Self::System { source, .. } => source,
             Self::Attach { source, .. } => source,
             _ => return false,
         };
         errno.kind() == io::ErrorKind::PermissionDenied
+    }
+
+    /// Whether this kernel does not take the programs.
+    #[must_use]
+    pub fn is_refused_program(&self) -> bool {
+        matches!(self, Self::Program { .. } | Self::ProgramUse { .. })
     }
 
     /// For `map_err` on a system call.
