@@ -140,6 +140,24 @@ fn apply_changes_what_is_in_force_or_says_why_not() {
 }
 
 #[test]
+fn a_service_manager_that_does_not_read_holds_up_nothing() {
+    let mut guarded = Guarded::new();
+    // Many more messages than its socket holds.
+    for n in 0..40 {
+        guarded.write(&open_for_stranger(4000 + n));
+        guarded.says(&["apply"], 0, "applied");
+    }
+    // Once it reads again, it learns where things stand.
+    let agent = guarded.agent.as_mut().unwrap();
+    wait_for("the latest status", LIMIT, || {
+        let said = agent.said()?;
+        let last = said.last().map(String::as_str);
+        Ok((last == Some("STATUS=enforcing generation 41 on eth0")).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_trial_that_is_confirmed_stays() {
     let mut guarded = Guarded::new();
     guarded.write(&open_for_stranger(443));

@@ -105,6 +105,15 @@ impl Stream {
     }
 }
 
+/// Ends the stream when it goes.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Numbers without a pattern, the same in every run (Numerical Recipes' congruence).
 struct Random(u32);
 
@@ -233,6 +242,8 @@ fn check(hook: &str, course: &Course) {
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let watched = scope.spawn(|| stream.run(&over, &sent));
+        // Also where the operator fails: the stream would wait for its end for ever.
+        let end = End(&over);
         let most = course.switches.max(course.kills).max(course.replacements);
         let mut replaced = false;
         let due = |n: u32, times: u32| (n + 1) * times / most > n * times / most;
@@ -256,7 +267,7 @@ fn check(hook: &str, course: &Course) {
                 replaced = !replaced;
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         if let Err(panic) = watched.join() {
             std::panic::resume_unwind(panic);
         }
