@@ -160,14 +160,10 @@ fn transport(word: &str, kind: (Option<u8>, Option<u8>)) -> Result<Transport> {
                 let ether_type = ether_type.with_context(|| format!("`{word}` is no EtherType"))?;
                 return Ok(Transport::Link(ether_type));
             }
-            let number = match word.parse::<u8>() {
-                Ok(number) => number,
-                Err(_) => word
-                    .parse::<Protocol>()
-                    .map(|protocol| protocol.0)
-                    .map_err(anyhow::Error::msg)?,
-            };
-            Transport::Protocol(number)
+            // Also those that no configuration names, such as ICMPv6 in IPv4.
+            let number = word.parse::<u8>().ok();
+            let number = number.or_else(|| Protocol::keyword(word));
+            Transport::Protocol(number.with_context(|| format!("`{word}` is no transport"))?)
         }
     })
 }

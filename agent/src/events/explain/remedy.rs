@@ -8,6 +8,7 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use super::knowledge::{Knowledge, KnownFlow, Written, admits};
 use crate::events::decode::Transport;
 use crate::events::fields::direction_name;
+use crate::policy::values::Protocol;
 
 /// The list with one more entry: `peers.print-client = ["@offices", "10.9.9.9"] # under [product.seal-output-engine]`.
 pub(super) fn add(written: &Written, peer: IpAddr) -> String {
@@ -92,6 +93,8 @@ pub(super) fn allow(
             format!("{transport}-{port}"),
             format!("{transport} = [{port}]"),
         ),
+        // ICMPv6 in IPv4 and the like: no configuration may name them.
+        Transport::Protocol(number) if Protocol::number(i64::from(number)).is_err() => return None,
         Transport::Protocol(number) => (
             format!("protocol-{number}"),
             format!("protocol = [{number}]"),

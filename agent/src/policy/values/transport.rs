@@ -40,6 +40,12 @@ impl fmt::Display for Transport {
 pub struct Protocol(pub u8);
 
 impl Protocol {
+    /// The number of any IANA keyword in lower case that is known here, also of those that have their own place.
+    #[must_use]
+    pub fn keyword(word: &str) -> Option<u8> {
+        protocols::number(word)
+    }
+
     /// A protocol by its number.
     ///
     /// # Errors
