@@ -273,7 +273,8 @@ pub fn decode(
         generation,
         bank,
         tick,
-        uid: (uid != DenyEvent::NO_UID).then_some(uid),
+        // Without a socket the kernel gives the overflow uid, which is somebody's, and cgroup 0, which is nobody's.
+        uid: (uid != DenyEvent::NO_UID && cgroup != 0).then_some(uid),
         cgroup: (cgroup != 0).then_some(cgroup),
     })
 }
