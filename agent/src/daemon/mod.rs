@@ -12,6 +12,7 @@ mod guard;
 mod hold;
 mod kept;
 mod log;
+mod losses;
 mod names;
 mod notes;
 mod notify;
@@ -37,6 +38,7 @@ use self::control::{Asked, Control};
 use self::enforce::Enforced;
 use self::files::{Directories, Lock};
 use self::kept::Trial;
+use self::losses::Losses;
 use self::names::{Asking, Known};
 use self::notify::Manager;
 use self::reporter::Reporter;
@@ -119,6 +121,7 @@ struct Daemon {
     swept: Instant,
     checked: Instant,
     looked: Instant,
+    losses: Losses,
     _control: Option<Control>,
     _lock: Lock,
 }
@@ -169,6 +172,7 @@ impl Daemon {
         if self.checked.elapsed() >= CHECK {
             self.checked = Instant::now();
             self.look_at_the_host();
+            self.look_at_losses();
         }
         if self.swept.elapsed() >= SWEEP {
             self.swept = Instant::now();
@@ -179,6 +183,22 @@ impl Daemon {
             }
         }
         more
+    }
+
+    /// Events that found the ring full, entries that a sink did not take.
+    fn look_at_losses(&mut self) {
+        let Some(enforced) = &self.enforced else {
+            return;
+        };
+        match enforced.dataplane.counters() {
+            Ok(counters) => {
+                let ring = counters.balance.lost + counters.balance.audit_lost;
+                for line in self.reporter.look_at_losses(&mut self.losses, ring) {
+                    ::log::warn!("{line}");
+                }
+            }
+            Err(error) => ::log::warn!("reading counters: {error}"),
+        }
     }
 
     fn say_started(&self) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::losses::Losses;
 use crate::events::journal::Journal;
 use crate::events::json::JsonLines;
 use crate::events::ring::{Ring, TURN, Turn};
@@ -101,6 +102,11 @@ impl Reporter {
                 self.told = true;
             }
         })
+    }
+
+    /// What is new among the losses. `ring` counts the packets that ever found the ring full.
+    pub(super) fn look_at_losses(&self, losses: &mut Losses, ring: u64) -> Vec<String> {
+        losses.look(self.began.elapsed(), ring, &self.reporter.counts().sinks)
     }
 
     /// Says everything that is gathered, and what became of it.

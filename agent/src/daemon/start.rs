@@ -13,6 +13,7 @@ use super::enforce::{Mode, Refusal};
 use super::files::{Directories, Lock};
 use super::guard::is_attached;
 use super::kept::{LastGood, Trial};
+use super::losses::Losses;
 use super::names::{Asking, Known};
 use super::notify::Manager;
 use super::ready::Ready;
@@ -75,6 +76,7 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         swept: Instant::now(),
         checked: Instant::now(),
         looked: Instant::now(),
+        losses: Losses::default(),
         _control: None,
         _lock: lock,
     };
