@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use portcullis::events::decode::{Asked, Denial, Transport};
 use portcullis::events::explain::Explanation;
+use portcullis::events::explain::read::Event;
 use portcullis::events::fields::Denied;
 use portcullis::events::journal::Journal;
 use portcullis::events::sink::Destination as _;
@@ -19,7 +20,7 @@ use portcullis::events::{Entry, Kind, Merged, Message, Overflow, Sink};
 use portcullis_tests::journald::{Journald, field};
 use portcullis_tests::netns::Namespace;
 use portcullis_tests::process::wait_for;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PEER: &str = "MESSAGE_ID=4a6dfde224ea42a39ee10f29f040c222";
@@ -139,6 +140,23 @@ fn a_journald_reads_them() {
         read.get("PORTCULLIS_NEAR_ROW"),
         Some(&json!(["seal/cluster/2", "seal/cluster/4"]))
     );
+    // asked again from what journalctl prints
+    let event = Event::read(&Value::Object(read.clone())).unwrap();
+    assert_eq!(
+        (
+            event.direction,
+            event.transport,
+            event.reason,
+            event.destination_port
+        ),
+        (
+            Direction::Ingress,
+            Transport::Tcp,
+            Reason::NoRule,
+            Some(443)
+        )
+    );
+    assert_eq!(event.source, Some(IpAddr::from([10, 9, 9, 9])));
     // each of the rows finds it
     let by_row = journald
         .entries(&["PORTCULLIS_NEAR_ROW=seal/cluster/4"])

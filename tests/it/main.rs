@@ -35,6 +35,8 @@ mod scale;
 #[cfg(test)]
 mod site;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod stream;
 #[cfg(test)]
 mod verify;

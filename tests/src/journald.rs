@@ -31,6 +31,15 @@ impl<'host> Journald<'host> {
     /// # Errors
     /// When journald is not installed or doesn't come up within seconds.
     pub fn start(host: &'host Namespace) -> Result<Self> {
+        // The test says itself how much it sends.
+        Self::start_with(host, "RateLimitBurst=0")
+    }
+
+    /// The same with a line of its configuration, journald.conf(5).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(host: &'host Namespace, line: &str) -> Result<Self> {
         if host
             .read("/etc/machine-id")
             .unwrap_or_default()
@@ -40,11 +49,9 @@ impl<'host> Journald<'host> {
             // Any id will do; journald files what it gets under it.
             host.write("/etc/machine-id", "00112233445566778899aabbccddeeff\n")?;
         }
-        // The kernel's own messages are the machine's, and a test says itself how much it sends.
-        host.write(
-            "/etc/systemd/journald.conf",
-            "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToConsole=no\n",
-        )?;
+        // The kernel's own messages are the machine's.
+        let fixed = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToConsole=no";
+        host.write("/etc/systemd/journald.conf", &format!("{fixed}\n{line}\n"))?;
         host.enter(|| std::fs::create_dir_all("/run/systemd/journal"))??;
         let mut notify = Notify::new(host, "journald")?;
         let mut command = host.command("/lib/systemd/systemd-journald");
