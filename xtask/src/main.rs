@@ -14,6 +14,7 @@ mod elf;
 mod kernels;
 mod leftovers;
 mod lint;
+mod package;
 mod process;
 mod project;
 mod run;
@@ -49,6 +50,8 @@ enum Command {
     Bench(run::Arguments),
     /// Load the programs on other kernels under qemu.
     Kernels(kernels::Arguments),
+    /// Make a Debian package and a tarball, and try them out.
+    Package(package::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::Bench(arguments) => run::of_tests("bench", Group::Bench, &arguments),
         Command::Kernels(arguments) => kernels::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -2,7 +2,6 @@
 
 mod alone;
 mod documented;
-mod manual;
 mod meaning;
 mod mutated;
 mod together;

@@ -21,6 +21,10 @@ pub(crate) enum Group {
     Kernels,
     /// The BPF compiler's own clippy, where that compiler is Debian's.
     Lint,
+    /// Packages of the agent.
+    Package,
+    /// A bare system to try them in.
+    Trial,
 }
 
 /// What shows that a package is there.
@@ -112,6 +116,21 @@ const LINT: &[Need] = &[Need {
     proof: Proof::File("/usr/bin/cargo-clippy"),
 }];
 
+const PACKAGE: &[Need] = &[
+    program("dpkg", "dpkg-deb"),
+    program("binutils", "objdump"),
+    program("gzip", "gzip"),
+    program("tar", "tar"),
+    program("git", "git"),
+];
+
+const TRIAL: &[Need] = &[
+    program("debootstrap", "debootstrap"),
+    program("lintian", "lintian"),
+    program("iproute2", "ip"),
+    program("util-linux", "nsenter"),
+];
+
 impl Group {
     /// What the group holds; the groups that build hold the build group's needs, too.
     pub(crate) fn needs(self) -> Vec<Need> {
@@ -122,6 +141,8 @@ impl Group {
             Self::Bench => &[BENCH],
             Self::Kernels => &[KERNELS],
             Self::Lint => &[LINT],
+            Self::Package => &[PACKAGE],
+            Self::Trial => &[PACKAGE, TRIAL],
         };
         BUILD
             .iter()
