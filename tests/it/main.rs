@@ -33,6 +33,8 @@ mod parser;
 #[cfg(test)]
 mod scale;
 #[cfg(test)]
+mod scan;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod storm;
