@@ -14,7 +14,7 @@ use portcullis::policy::Catalogue;
 use portcullis::policy::catalogue::embedded;
 use portcullis::rule::RuleSet;
 use portcullis::verify::{Ports, Verified, prove};
-use portcullis_tests::daemon::{Agent, CONFIGURATION, binary, portcullis_json};
+use portcullis_tests::daemon::{Agent, CONFIGURATION, binary, portcullis_json, repository};
 use portcullis_tests::link::cable;
 use portcullis_tests::netns::Namespace;
 use portcullis_tests::process::output;
@@ -130,6 +130,29 @@ fn every_product_role_and_topology_is_proved() {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     })
     .unwrap();
+}
+
+/// The two hosts that the reference page is written around, as they stand.
+#[test]
+fn the_example_hosts_are_proved() {
+    let host = Namespace::new("verify-examples").unwrap();
+    for name in ["host-seal-node.toml", "host-mqtt-broker.toml"] {
+        let path = repository("agent/tests/data").join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let facts = facts(false, 250);
+        let (rules, tables) = compiled(&text, &facts).unwrap_or_else(|| panic!("{name}"));
+        let verified = host
+            .enter(|| prove(&mut programs(), &tables, &rules, &facts, Ports::Edges).unwrap())
+            .unwrap();
+        assert!(verified.holds(), "{name}:\n{}", verified.text());
+        let decides = |it: &portcullis::verify::Proof| it.own > 0 || it.action.is_none();
+        assert!(
+            verified.proofs.iter().all(decides),
+            "{name}:\n{}",
+            verified.text()
+        );
+        assert!(verified.packets() > 400, "{name}:\n{}", verified.text());
+    }
 }
 
 /// Proves after the tables were changed.

@@ -24,6 +24,8 @@ pub struct Worlds<'a> {
     pub memory: InMemory,
     /// The rules.
     pub reference: InReference,
+    /// Other rows for the rules alone, where it is to be seen that a difference is found.
+    pub reference_rows: Option<&'a Rows>,
 }
 
 /// Packets under one policy, and then under another.
@@ -51,6 +53,12 @@ struct Difference {
 }
 
 impl Sequence {
+    /// Names of its policies, in the order in which they are in force.
+    #[must_use]
+    pub const fn policies(&self) -> &[String; 2] {
+        &self.policies
+    }
+
     /// The sequence of a seed: its rules and policies are added to the rows.
     pub fn of(seed: u64, rows: &mut Rows, packets: usize) -> Self {
         let random = &mut Random::new(seed);
@@ -128,13 +136,17 @@ impl Sequence {
     fn begin(&self, rows: &Rows, worlds: &mut Worlds<'_>) -> Result<()> {
         worlds.kernel.begin(rows, &self.policies[0])?;
         worlds.memory.begin(rows, &self.policies[0])?;
-        worlds.reference.begin(rows, &self.policies[0])
+        worlds
+            .reference
+            .begin(worlds.reference_rows.unwrap_or(rows), &self.policies[0])
     }
 
     fn switch(&self, rows: &Rows, worlds: &mut Worlds<'_>) -> Result<()> {
         worlds.kernel.switch(rows, &self.policies[1])?;
         worlds.memory.switch(rows, &self.policies[1])?;
-        worlds.reference.switch(rows, &self.policies[1])
+        worlds
+            .reference
+            .switch(worlds.reference_rows.unwrap_or(rows), &self.policies[1])
     }
 
     /// The kernel is asked for its verdict and its event after each packet, for its counters after many.
