@@ -31,6 +31,8 @@ mod packets;
 #[cfg(test)]
 mod parser;
 #[cfg(test)]
+mod path;
+#[cfg(test)]
 mod scale;
 #[cfg(test)]
 mod scan;
