@@ -68,7 +68,7 @@ fn a_denied_packet_is_told_and_accounted_for() {
         ("PORTCULLIS_DIFFERENCE", "peer"),
         (
             "PORTCULLIS_REMEDY",
-            "peers.print-client = [\"10.79.1.0/24\", \"fd79:1::/64\", \"10.79.0.2\"] # under [product.seal-output-engine]",
+            "print-client = [\"10.79.1.0/24\", \"fd79:1::/64\", \"10.79.0.2\"] # under [product.seal-output-engine.peers]",
         ),
         ("PORTCULLIS_STAGE", "enforce"),
     ] {

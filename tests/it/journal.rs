@@ -68,7 +68,7 @@ fn denied(count: u64) -> Entry {
             seen: "ingress tcp/443 from 10.9.9.9".to_owned(),
             text: "seal-ipp-checkin is open to print-client".to_owned(),
             condition: None,
-            remedy: "peers.print-client = [\"10.9.9.9\"]".to_owned(),
+            remedy: "print-client = [\"10.9.9.9\"]".to_owned(),
             step: "add it".to_owned(),
             rows: vec![],
             near_rows: vec!["seal/cluster/2".to_owned(), "seal/cluster/4".to_owned()],
@@ -130,7 +130,7 @@ fn a_journald_reads_them() {
         ("PORTCULLIS_VERDICT", "deny"),
         ("PORTCULLIS_SRC", "10.9.9.9"),
         ("PORTCULLIS_DIFFERENCE", "peer"),
-        ("PORTCULLIS_REMEDY", "peers.print-client = [\"10.9.9.9\"]"),
+        ("PORTCULLIS_REMEDY", "print-client = [\"10.9.9.9\"]"),
         ("PORTCULLIS_COUNT", "1"),
         ("PORTCULLIS_UNIT", "cups.service"),
     ] {

@@ -309,7 +309,7 @@ fn text_for_people() {
   difference peer
   expected   ingress tcp/443 from print-client
   because    seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.9.9.9 plays no role here
-  remedy     peers.print-client = [\"10.1.0.0/16\", \"2001:db8:10::/48\", \"10.9.9.9\"] # under [product.seal-output-engine]
+  remedy     print-client = [\"10.1.0.0/16\", \"2001:db8:10::/48\", \"10.9.9.9\"] # under [product.seal-output-engine.peers]
 "
     );
     assert_eq!(

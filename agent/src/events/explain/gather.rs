@@ -307,8 +307,8 @@ fn bindings<'a>(product: &'a Product, facts: &'a Facts) -> impl Iterator<Item = 
         product: product.name.clone(),
         role: role.to_owned(),
         written: Written {
-            table: format!("product.{}", product.name),
-            key: format!("{kind}.{role}"),
+            table: format!("product.{}.{kind}", product.name),
+            key: role.to_owned(),
             entries: entries(peers),
         },
         peers: admitted(peers, facts),
@@ -334,8 +334,8 @@ fn groups<'a>(
             product: product.name.clone(),
             role: name.to_owned(),
             written: Written {
-                table: format!("product.{}", product.name),
-                key: format!("groups.{name}"),
+                table: format!("product.{}.groups", product.name),
+                key: name.to_owned(),
                 entries: names().map(str::to_owned).collect(),
             },
             // A wildcard can't be resolved: its port is open to anyone.

@@ -1,4 +1,5 @@
-//! Lines to paste. Each names its table in a comment, so that it stays valid wherever it is looked at.
+//! Lines to paste. Each names its table in a comment: the one that `init` writes it into, since a line `peers.x` in
+//! [product.p] and a table [product.p.peers] can't both be there.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use crate::events::decode::Transport;
 use crate::events::fields::direction_name;
 use crate::policy::values::Protocol;
 
-/// The list with one more entry: `peers.print-client = ["@offices", "10.9.9.9"] # under [product.seal-output-engine]`.
+/// The list with one more entry: `print-client = ["@offices", "10.9.9.9"] # under [product.seal-output-engine.peers]`.
 pub(super) fn add(written: &Written, peer: IpAddr) -> String {
     format!("{} # under [{}]", longer(written, peer), written.table)
 }
@@ -28,31 +29,73 @@ pub(super) fn written(knowledge: &Knowledge, product: &str, role: &str) -> Writt
     match bound.find(|it| it.product == product && it.role == role) {
         Some(binding) => binding.written.clone(),
         None => Written {
-            table: format!("product.{product}"),
-            key: format!("peers.{role}"),
+            table: format!("product.{product}.peers"),
+            key: role.to_owned(),
             entries: Vec::new(),
         },
     }
 }
 
-/// The first of some lines of a product's table; in its comment the others, and what the other end needs besides.
+/// Lines of a product, the first to paste, the others in its comment; each with its table.
+pub(super) fn lines<'a>(product: &str, lines: impl Iterator<Item = &'a str>) -> String {
+    commented(placed(product, lines))
+}
+
+/// Each line in the table that its key names: `options.x = true` is `x = true` in [product.p.options].
+fn placed<'a>(product: &str, lines: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
+    let place = |line: &str| {
+        let key = line.split_once(" = ").map_or(line, |(key, _)| key);
+        match key.split_once('.') {
+            Some((table, _)) => (
+                line[table.len() + 1..].to_owned(),
+                format!("[product.{product}.{table}]"),
+            ),
+            None => (line.to_owned(), format!("[product.{product}]")),
+        }
+    };
+    lines.map(place).collect()
+}
+
+/// `a = 1 # under [product.p.options], and b = 2 under [….peers]`; lines of one table together.
+fn commented(placed: Vec<(String, String)>) -> String {
+    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
+    for (line, place) in placed {
+        match tables.last_mut().filter(|(last, _)| *last == place) {
+            Some((_, lines)) => lines.push(line),
+            None => tables.push((place, vec![line])),
+        }
+    }
+    let mut text = String::new();
+    for (at, (place, lines)) in tables.iter().enumerate() {
+        let mut lines = lines.iter();
+        let first = lines.next().map_or("", String::as_str);
+        let rest: String = lines.map(|line| format!("and {line} ")).collect();
+        text += &match (at, place.rsplit_once('.')) {
+            (0, _) => format!("{first} # {rest}under {place}"),
+            // The product was named: its other tables are told by their last word, or a sentence has no room for them.
+            (_, Some((_, last))) => format!(", and {first} {rest}under [….{last}"),
+            (_, None) => format!(", and {first} {rest}under {place}"),
+        };
+    }
+    text
+}
+
+/// The lines that a flow hangs on, and what the other end needs besides.
 pub(super) fn line<'a>(
     knowledge: &Knowledge,
-    mut lines: impl Iterator<Item = &'a str>,
+    lines: impl Iterator<Item = &'a str>,
     flow: &KnownFlow,
     direction: Direction,
     peer: Option<IpAddr>,
 ) -> String {
-    let first = lines.next().unwrap_or_default();
-    let mut besides: Vec<String> = lines.map(str::to_owned).collect();
+    let mut all = placed(&flow.product, lines);
     if let (Some(role), Some(peer)) = (role_of(flow, direction), peer)
         && !plays(knowledge, &flow.product, role, peer)
     {
         let written = written(knowledge, &flow.product, role);
-        besides.push(longer(&written, peer));
+        all.push((longer(&written, peer), format!("[{}]", written.table)));
     }
-    let besides: String = besides.iter().map(|it| format!("and {it}, ")).collect();
-    format!("{first} # {besides}under [product.{}]", flow.product)
+    commented(all)
 }
 
 /// The role at the other end that a peer most likely plays: one that is not at this end too.

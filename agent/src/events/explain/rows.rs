@@ -99,7 +99,7 @@ impl Asked<'_> {
             self.began,
             self.question.peer,
         );
-        answer.step = format!("{lines} # under [product.{}]", first.product);
+        answer.step = remedy::lines(&first.product, needs.iter().map(|need| need.line.as_str()));
         answer.near_rows = rows(flows);
         answer
     }
@@ -223,7 +223,7 @@ impl Asked<'_> {
             ),
         );
         answer.remedy = format!(
-            "the sender should use {in_force}; if the service was not moved: ports.{name} = {} # under [product.{}]",
+            "the sender should use {in_force}; if the service was not moved: {name} = {} # under [product.{}.ports]",
             toml_port(*default),
             first.product
         );

@@ -24,21 +24,21 @@ fn every_kind_of_a_seal_server() {
             (Kind::Peer, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
             "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.9.9.9 plays no role here",
-            "peers.print-client = [\"@offices\", \"10.9.9.9\"] # under [product.seal-output-engine]",
+            "print-client = [\"@offices\", \"10.9.9.9\"] # under [product.seal-output-engine.peers]",
         ),
         (
             "ingress tcp 2001:db8:99::9 9000",
             (Kind::Peer, &["seal-output-engine/single-server/11"]),
             Some("ingress tcp/9000 from admin-browser"),
             "PLOSSYS Administrator (seal-output-engine/single-server/11) is open to admin-browser only; 2001:db8:99::9 plays no role here",
-            "peers.admin-browser = [\"10.0.200.0/24\", \"2001:db8:99::9\"] # under [product.seal-output-engine]",
+            "admin-browser = [\"10.0.200.0/24\", \"2001:db8:99::9\"] # under [product.seal-output-engine.peers]",
         ),
         (
             "ingress tcp 10.0.44.7 443",
             (Kind::Peer, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
             "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.0.44.7 plays api-client",
-            "peers.print-client = [\"@offices\", \"10.0.44.7\"] # under [product.seal-output-engine]",
+            "print-client = [\"@offices\", \"10.0.44.7\"] # under [product.seal-output-engine.peers]",
         ),
         (
             "ingress tcp 10.9.9.9 22",
@@ -66,7 +66,7 @@ fn every_kind_of_a_seal_server() {
             (Kind::Option, &["seal-output-engine/single-server/4"]),
             Some("ingress tcp/1948 from monitoring-server with options.monitoring = true"),
             "seal-checkin (seal-output-engine/single-server/4) hangs on option monitoring, which is off here",
-            "options.monitoring = true # and peers.monitoring-server = [\"10.0.5.7\"], under [product.seal-output-engine]",
+            "monitoring = true # under [product.seal-output-engine.options], and monitoring-server = [\"10.0.5.7\"] under [….peers]",
         ),
         (
             // the role admits anyone already: the option is all
@@ -74,7 +74,7 @@ fn every_kind_of_a_seal_server() {
             (Kind::Option, &["seal-output-engine/single-server/12"]),
             Some("ingress tcp/32769 from oidc-user with options.keycloak = true"),
             "seal-keycloak (seal-output-engine/single-server/12) hangs on option keycloak, which is off here",
-            "options.keycloak = true # under [product.seal-output-engine]",
+            "keycloak = true # under [product.seal-output-engine.options]",
         ),
         (
             "ingress tcp 10.0.0.12 8300",
@@ -89,14 +89,14 @@ fn every_kind_of_a_seal_server() {
             (Kind::Peer, &["seal-output-engine/single-server/1"]),
             Some("ingress tcp/443 from print-client"),
             "seal-ipp-checkin (seal-output-engine/single-server/1) is open to print-client only; 10.0.0.12 plays node",
-            "peers.print-client = [\"@offices\", \"10.0.0.12\"] # under [product.seal-output-engine]",
+            "print-client = [\"@offices\", \"10.0.0.12\"] # under [product.seal-output-engine.peers]",
         ),
         (
             "egress tcp 10.9.9.9 5601",
             (Kind::Topology, &["seal-output-engine/cluster/34"]),
             Some("egress tcp/5601 to node with topologies = [\"cluster\"]"),
             "Kibana (seal-output-engine/cluster/34) belongs to topology cluster, which is not selected here",
-            "topologies = [\"cluster\"] # and peers.node = [\"10.0.0.12\", \"10.9.9.9\"], under [product.seal-output-engine]",
+            "topologies = [\"cluster\"] # under [product.seal-output-engine], and node = [\"10.0.0.12\", \"10.9.9.9\"] under [….peers]",
         ),
         (
             "ingress udp 10.1.0.7 443",
@@ -110,7 +110,7 @@ fn every_kind_of_a_seal_server() {
             (Kind::MovedPort, &["seal-output-engine/single-server/8"]),
             Some("ingress tcp/8443 from api-client"),
             "seal-rest (seal-output-engine/single-server/8) is on 8443 here, 8080 is the vendor's default",
-            "the sender should use 8443; if the service was not moved: ports.rest = 8080 # under [product.seal-output-engine]",
+            "the sender should use 8443; if the service was not moved: rest = 8080 # under [product.seal-output-engine.ports]",
         ),
         (
             "ingress tcp 10.1.0.7 444",
@@ -152,8 +152,8 @@ fn the_sentence_is_whole() {
     assert_eq!(
         message(&question, &seal().explain(&question)),
         "denied tcp 10.9.9.9:50000 > 10.0.0.11:443 in on eth0: seal-ipp-checkin (seal-output-engine/single-server/1) is open to \
-         print-client only; 10.9.9.9 plays no role here; if it is print-client: peers.print-client = [\"@offices\", \"10.9.9.9\"] \
-         # under [product.seal-output-engine]"
+         print-client only; 10.9.9.9 plays no role here; if it is print-client: print-client = [\"@offices\", \"10.9.9.9\"] \
+         # under [product.seal-output-engine.peers]"
     );
 }
 
@@ -187,7 +187,7 @@ fn what_a_seal_server_does_not_have() {
             (Kind::Version, &["adapter/main/2"]),
             Some("ingress tcp/7100 from device with versions.firmware = \"4.7\""),
             "fast sync (adapter/main/2) came with firmware 4.7, the configuration names none",
-            "versions.firmware = \"4.7\" # under [product.adapter]",
+            "firmware = \"4.7\" # under [product.adapter.versions]",
         ),
         (
             "ingress tcp 10.3.0.7 7766",
@@ -202,7 +202,7 @@ fn what_a_seal_server_does_not_have() {
             (Kind::Topology, &["adapter/gateway/1"]),
             Some("ingress tcp/7400 from device with topologies = [\"gateway\"]"),
             "relay (adapter/gateway/1) belongs to topology gateway, which is not selected here",
-            "topologies = [\"gateway\"] # and peers.device = [\"10.3.0.0/16\", \"10.9.9.9\"], under [product.adapter]",
+            "topologies = [\"gateway\"] # under [product.adapter], and device = [\"10.3.0.0/16\", \"10.9.9.9\"] under [….peers]",
         ),
         (
             "ingress tcp 10.3.0.7 7000",
@@ -224,7 +224,7 @@ fn what_a_seal_server_does_not_have() {
             (Kind::Peer, &["adapter/main/4"]),
             Some("ingress gre from peer"),
             "tunnel (adapter/main/4) is open to peer only; 10.3.0.7 plays device",
-            "peers.peer = [\"10.3.0.7\"] # under [product.adapter]",
+            "peer = [\"10.3.0.7\"] # under [product.adapter.peers]",
         ),
         (
             "ingress tcp 10.3.0.7 7300",
@@ -263,7 +263,7 @@ fn all_rows_of_a_rank_are_given() {
             Some("ingress tcp/443 from node, print-client"),
             "seal-ipp-checkin (seal-output-engine/cluster/2) is open to node, print-client only; 10.9.9.9 plays no role here",
             // the role of strangers, not the cluster's own
-            "peers.print-client = [\"@offices\", \"10.9.9.9\"] # under [product.seal-output-engine]",
+            "print-client = [\"@offices\", \"10.9.9.9\"] # under [product.seal-output-engine.peers]",
         ),
     );
     let both = knowledge(vec![

@@ -52,7 +52,7 @@ pub(crate) fn sample() -> Denied {
             seen: "ingress tcp/443 from 10.9.9.9".to_owned(),
             text: "seal-ipp-checkin is open to print-client, which 10.9.9.9 is not".to_owned(),
             condition: Some("if it is print-client".to_owned()),
-            remedy: "peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine]"
+            remedy: "print-client = [\"10.9.9.9\"] # under [product.seal-output-engine.peers]"
                 .to_owned(),
             step: "add it to peers.print-client".to_owned(),
             rows: vec![],
@@ -81,7 +81,7 @@ fn sentences_read_alone() {
     check_text(
         &entry(|_| {}),
         "denied tcp 10.9.9.9:51514 > 10.0.0.11:443 in on eth0: seal-ipp-checkin is open to print-client, which 10.9.9.9 is not; \
-         if it is print-client: peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine] of portcullis.toml, \
+         if it is print-client: print-client = [\"10.9.9.9\"] # under [product.seal-output-engine.peers] of portcullis.toml, \
          then `portcullis apply`",
     );
     check_text(
@@ -92,7 +92,7 @@ fn sentences_read_alone() {
             denied.merged.denial.destination = Some("2001:db8::5".parse().unwrap());
         }),
         "passed by audit, else denied 412 times more tcp 10.9.9.9 > [2001:db8::5]:443 out on eth0: seal-ipp-checkin is open to print-client, which \
-         10.9.9.9 is not; if it is print-client: peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine] of portcullis.toml, \
+         10.9.9.9 is not; if it is print-client: print-client = [\"10.9.9.9\"] # under [product.seal-output-engine.peers] of portcullis.toml, \
          then `portcullis apply`",
     );
     // too long for the line to paste: the step in its place, whole
@@ -146,7 +146,7 @@ fn the_journals_fields() {
         ("PORTCULLIS_DIFFERENCE", "peer"),
         (
             "PORTCULLIS_REMEDY",
-            "peers.print-client = [\"10.9.9.9\"] # under [product.seal-output-engine]",
+            "print-client = [\"10.9.9.9\"] # under [product.seal-output-engine.peers]",
         ),
         ("PORTCULLIS_GENERATION", "3"),
         ("PORTCULLIS_STAGE", "enforce"),

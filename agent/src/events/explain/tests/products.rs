@@ -206,3 +206,31 @@ fn denials_of_every_product_read_alone() {
         "{report}\nwrite the files anew, and read them, with\n    {WRITE}=1 cargo test -p portcullis denials_of"
     );
 }
+
+/// The sentences that docs/denials.md quotes are some that are said, from their colon on.
+#[test]
+fn the_page_quotes_what_is_said() {
+    const PAGE: &str = include_str!("../../../../../docs/denials.md");
+    let plain = |text: &str| -> String {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").replace('`', "")
+    };
+    let said: String = catalogue()
+        .iter()
+        .map(|(id, _)| plain(&std::fs::read_to_string(file(id, "txt")).unwrap()))
+        .collect();
+    let quoted = PAGE
+        .split(". `… ")
+        .skip(1)
+        .map(|text| text.split('`').next());
+    let mut quotes = 0;
+    for quote in quoted.flatten() {
+        assert!(
+            said.contains(&plain(quote)),
+            "said nowhere: {}",
+            plain(quote)
+        );
+        quotes += 1;
+    }
+    assert_eq!(quotes, 10);
+}
