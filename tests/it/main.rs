@@ -1,6 +1,8 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
 
 #[cfg(test)]
+mod asked;
+#[cfg(test)]
 mod boot;
 #[cfg(test)]
 mod control;
