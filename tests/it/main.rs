@@ -45,4 +45,6 @@ mod storm;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod totals;
+#[cfg(test)]
 mod verify;

@@ -163,9 +163,9 @@ pub(crate) fn denied(counters: &Counters) -> u64 {
     balance.reported + balance.suppressed + balance.lost
 }
 
-/// Waits until a number has stopped growing: no packet is under way any more.
+/// Waits until a count has stopped growing: no packet is under way any more.
 #[track_caller]
-pub(crate) fn settled(what: &str, mut number: impl FnMut() -> u64) -> u64 {
+pub(crate) fn settled<T: PartialEq>(what: &str, mut number: impl FnMut() -> T) -> T {
     const LOOKS: u32 = 20;
     let (mut last, mut same) = (number(), 0);
     wait_for(what, LIMIT, || {

@@ -1,0 +1,137 @@
+//! Counters by row: packet by packet, over a switch, a reload, a crash and a restart; while anyone looks they never fall.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use portcullis_tests::daemon::{Agent, CONFIGURATION, portcullis_json};
+use portcullis_tests::netns::Namespace;
+use portcullis_tests::process::wait_for;
+use portcullis_tests::service::Services;
+use serde_json::Value;
+
+use crate::site::{IPPS, LIMIT, SERVER, SILENCE, Site, configuration, reaches, settled};
+
+/// Passed, audited and denied packets by row.
+type Rows = BTreeMap<String, [u64; 3]>;
+
+fn status(host: &Namespace) -> Value {
+    portcullis_json(host, &["status", "--json"]).unwrap()
+}
+
+fn rows(host: &Namespace) -> Rows {
+    let status = status(host);
+    let rows = status["counters"]["by_row"].as_object().unwrap().iter();
+    rows.map(|(id, row)| {
+        let count = |key: &str| row[key].as_u64().unwrap();
+        (id.clone(), ["passed", "audited", "near"].map(count))
+    })
+    .collect()
+}
+
+fn row(rows: &Rows) -> [u64; 3] {
+    rows.get(IPPS).copied().unwrap_or_default()
+}
+
+/// Ends what watches, also when a test fails.
+struct End<'over>(&'over AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Looks all the time; how often.
+fn watch(host: &Namespace, over: &AtomicBool) -> u64 {
+    let mut before = Rows::new();
+    let mut looks = 0;
+    while !over.load(Ordering::Relaxed) {
+        let now = rows(host);
+        for (id, counts) in &before {
+            let then = now.get(id).copied().unwrap_or_default();
+            let fell = counts.iter().zip(then).any(|(before, now)| now < *before);
+            assert!(!fell, "{id} fell from {counts:?} to {then:?}");
+        }
+        before = now;
+        looks += 1;
+    }
+    looks
+}
+
+/// The generation in force and its state, once a change has come into force.
+#[track_caller]
+fn switched(host: &Namespace, from: u64) -> u64 {
+    wait_for("another generation", LIMIT, || {
+        let generation = status(host)["generation"].as_u64().unwrap_or(0);
+        Ok((generation > from).then_some(generation))
+    })
+    .unwrap()
+}
+
+/// A client prints, a stranger is denied: both are counted beside the row.
+#[track_caller]
+fn check(site: &Site, what: &str) {
+    let before = rows(&site.server);
+    assert!(reaches(&site.client, SERVER[0], 443, LIMIT), "{what}");
+    assert!(!reaches(&site.stranger, SERVER[0], 443, SILENCE), "{what}");
+    let after = rows(&site.server);
+    let [passed, _, near] = row(&after);
+    let [passed_before, _, near_before] = row(&before);
+    assert!(passed > passed_before, "{what}: {before:?}, then {after:?}");
+    assert!(near > near_before, "{what}: {before:?}, then {after:?}");
+}
+
+/// Nothing was sent meanwhile, so nothing has changed.
+#[track_caller]
+fn same(site: &Site, before: [u64; 3], what: &str) {
+    assert_eq!(row(&rows(&site.server)), before, "{what}");
+}
+
+#[test]
+fn counters_by_row_survive_whatever_happens() {
+    let site = Site::new();
+    let server = &site.server;
+    let mut services = Services::new();
+    services.tcp(server, 443, "printed").unwrap();
+    let text = configuration("xdp", "deny", "");
+    // The other policy has its rules in other places.
+    let other = format!(
+        "{text}\n[allow.first]\ndirection = \"ingress\"\ntcp = [24]\npeers = \"any\"\nreason = \"another place for each rule\"\n"
+    );
+    let agent = Agent::start(server, &text, "json").unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let end = End(&over);
+        let watching = scope.spawn(|| watch(server, &over));
+        check(&site, "started");
+        // Three banks take turns: each is left, and written again.
+        let mut generation = status(server)["generation"].as_u64().unwrap();
+        for turn in 1..=4 {
+            let text = if turn % 2 == 1 { &other } else { &text };
+            let before = settled("rows", || row(&rows(server)));
+            server.write(CONFIGURATION, text).unwrap();
+            agent.hang_up().unwrap();
+            generation = switched(server, generation);
+            same(&site, before, &format!("reload {turn}"));
+            check(&site, &format!("reload {turn}"));
+        }
+        let before = settled("rows", || row(&rows(server)));
+        agent.kill().unwrap();
+        same(&site, before, "killed");
+        check(&site, "killed");
+        let before = settled("rows", || row(&rows(server)));
+        let mut agent = Agent::start_as_it_stands(server, "json").unwrap();
+        same(&site, before, "started after a crash");
+        check(&site, "started after a crash");
+        let before = settled("rows", || row(&rows(server)));
+        agent.stop().unwrap();
+        same(&site, before, "stopped");
+        let mut agent = Agent::start_as_it_stands(server, "json").unwrap();
+        same(&site, before, "started after a stop");
+        check(&site, "started after a stop");
+        agent.stop().unwrap();
+        drop(end);
+        assert!(watching.join().unwrap() > 10);
+    });
+}
