@@ -23,6 +23,8 @@ mod hosts;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod matrix;

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod daemon;
 pub mod demo;
+pub mod dhcp;
 pub mod differential;
 pub mod generator;
 pub mod journald;
