@@ -13,6 +13,8 @@ mod denials;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod discovery;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod flood;

@@ -90,7 +90,7 @@ fn a_configuration_is_proved() {
 }
 
 /// What `init` writes, with every line that is to be filled in as it stands.
-fn filled_in(text: &str) -> String {
+pub(crate) fn filled_in(text: &str) -> String {
     let fill = |line: &str| match line.split_once("# FILL IN") {
         Some((key, _)) if line.starts_with("# ") => key[2..].trim_end().to_owned(),
         _ => line.to_owned(),
