@@ -461,3 +461,6 @@ pub enum ShowFormat {
     /// The same for Mermaid
     Mermaid,
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ impl Guarded {
 
 /// What a command says and how it ends.
 #[track_caller]
-fn says(host: &Namespace, arguments: &[&str], code: i32, part: &str) {
+pub(crate) fn says(host: &Namespace, arguments: &[&str], code: i32, part: &str) {
     let output = portcullis(host, arguments).unwrap();
     let text = format!(
         "{}{}",
@@ -275,7 +275,7 @@ fn a_pause_ends_with_the_daemon_dead() {
 }
 
 /// A connection to a server that says everything back.
-struct Held {
+pub(crate) struct Held {
     near: TcpStream,
     /// Another process holds the far end, so that it is not the operator's.
     _server: Running,
@@ -284,11 +284,17 @@ struct Held {
 impl Held {
     #[track_caller]
     fn new(server: &Namespace, client: &Namespace, port: u16) -> Self {
+        Self::to(server, SERVER[0], client, port)
+    }
+
+    /// To an address of the server.
+    #[track_caller]
+    pub(crate) fn to(server: &Namespace, address: &str, client: &Namespace, port: u16) -> Self {
         let mut echo = server.command("socat");
         echo.args([&format!("TCP4-LISTEN:{port},fork,reuseaddr"), "EXEC:cat"]);
         let running = Running::start(&mut echo).unwrap();
         wait_listens(server, "tcp", port).unwrap();
-        let to = at(SERVER[0], port);
+        let to = at(address, port);
         let near = client
             .enter(|| TcpStream::connect_timeout(&to, LIMIT).unwrap())
             .unwrap();
@@ -300,7 +306,7 @@ impl Held {
         held
     }
 
-    fn lives(&mut self) -> bool {
+    pub(crate) fn lives(&mut self) -> bool {
         self.near.set_read_timeout(Some(SILENCE * 5)).unwrap();
         self.near.write_all(b"x").is_ok() && self.near.read(&mut [0; 8]).is_ok_and(|read| read > 0)
     }

@@ -17,9 +17,13 @@ mod discovery;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod flows;
+#[cfg(test)]
+mod follow;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
@@ -48,6 +52,8 @@ mod site;
 mod storm;
 #[cfg(test)]
 mod stream;
+#[cfg(test)]
+mod taken;
 #[cfg(test)]
 mod totals;
 #[cfg(test)]

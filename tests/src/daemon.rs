@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::netns::{HELPER_LIMIT, Namespace};
+use crate::netns::Namespace;
 use crate::notify::Notify;
 use crate::process::{Lines, Running};
 
 /// Where the agent looks for its configuration.
 pub const CONFIGURATION: &str = "/etc/portcullis/portcullis.toml";
 
-const START: Duration = Duration::from_secs(20);
+/// A reload after a detach has all programs verified anew, which takes seconds of a busy machine.
+const COMMAND: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(10);
 
 /// The agent's binary of the same profile as this program: beside it, where cargo puts both.
@@ -40,7 +42,7 @@ pub fn binary() -> Result<PathBuf> {
 pub fn portcullis(host: &Namespace, arguments: &[&str]) -> Result<Output> {
     let mut command = host.command(binary()?);
     command.args(arguments);
-    crate::process::output(&mut command, HELPER_LIMIT)
+    crate::process::output(&mut command, COMMAND)
 }
 
 /// What `portcullis ARGUMENTS` prints, which must succeed.

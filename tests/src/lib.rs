@@ -20,5 +20,6 @@ pub mod process;
 pub mod random;
 pub mod raw;
 pub mod rows;
+pub mod seccomp;
 pub mod service;
 pub mod veth;

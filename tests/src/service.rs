@@ -109,7 +109,19 @@ impl Services {
     /// # Errors
     /// As [`Self::udp`].
     pub fn dns(&mut self, host: &Namespace, address: Ipv4Addr) -> Result<()> {
-        self.udp(host, 53, move |question| dns_answer(question, address))
+        self.dns_by(host, move || address)
+    }
+
+    /// A resolver that gives every name the IPv4 address that `address` says at that moment.
+    ///
+    /// # Errors
+    /// As [`Self::udp`].
+    pub fn dns_by(
+        &mut self,
+        host: &Namespace,
+        address: impl Fn() -> Ipv4Addr + Send + 'static,
+    ) -> Result<()> {
+        self.udp(host, 53, move |question| dns_answer(question, address()))
     }
 }
 

@@ -116,6 +116,8 @@ struct Counts {
     audit_reported: u64,
     audit_suppressed: u64,
     audit_lost: u64,
+    /// How often somebody took away what was attached, and it was put back.
+    put_back: u64,
     by_reason: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     by_row: BTreeMap<String, RowTotal>,
 }
@@ -362,11 +364,11 @@ fn interfaces(view: &mut View, links: &[LinkView], notes: Option<&Notes>) {
         let attached = interface.ingress.is_some() || interface.egress.is_some();
         if attached && interface.index.is_none() {
             view.problems.push(format!(
-                "{name}: the interface that was guarded is gone; one of that name is not guarded before a reload"
+                "{name}: the interface that was guarded is gone; a running agent guards one of that name once it is there"
             ));
         } else if attached {
             view.problems.push(format!(
-                "{name}: not every program in its place is ours; `portcullis run` puts them back"
+                "{name}: not every program in its place is ours; a running agent puts them back"
             ));
         } else if expected {
             view.problems
@@ -409,6 +411,7 @@ fn counts(pinned: &Pinned, directories: &Directories, clock: &Clock) -> Result<C
         audit_reported: balance.audit_reported,
         audit_suppressed: balance.audit_suppressed,
         audit_lost: balance.audit_lost,
+        put_back: totals.put_back,
         by_reason,
         by_row: totals.rows,
     })

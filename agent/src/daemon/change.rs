@@ -12,7 +12,7 @@ use super::names::Known;
 use super::notes::Notes;
 use super::ready::Ready;
 use super::trouble::Trouble;
-use super::{Daemon, files};
+use super::{Daemon, files, sessions};
 use crate::control::{Answer, Became};
 use crate::dataplane::Pinned;
 use crate::facts::collect::{self, Answers, Wanted};
@@ -120,21 +120,6 @@ impl Daemon {
         }
     }
 
-    /// An interface that was deleted, a `portcullis detach`: told, not repaired, because somebody meant it.
-    fn look_for_lost(&mut self) {
-        let Some(enforced) = &mut self.enforced else {
-            return;
-        };
-        let Some(lost) = enforced.look_for_lost() else {
-            return;
-        };
-        for lost in lost {
-            log::error!("{lost}");
-        }
-        enforced.write_notes(&self.directories);
-        self.say();
-    }
-
     /// What time alone changes.
     pub(super) fn look_at_the_clock(&mut self) {
         self.settle();
@@ -194,8 +179,9 @@ impl Daemon {
                 ..enforced.ready.facts.clone()
             }
         };
+        let host = Host::of(&facts);
+        let facts = self.without_unsaid_forwarding(&said, facts);
         let ready = Ready::prepare(said, facts)?;
-        let host = Host::of(&ready.facts);
         match &mut self.enforced {
             Some(enforced) if enforced.takes(&ready) && enforced.ready.same_as(&ready) => {
                 // The same is enforced; an interface that was made anew is not guarded yet.
@@ -213,6 +199,28 @@ impl Daemon {
             log::error!("{error:#}");
         }
         Ok(())
+    }
+
+    /// Forwarding that was turned on after the policy came into force, with nothing said about it, opens nothing and stands in the way of no
+    /// other change: it is told, and what is forwarded is judged like any packet.
+    fn without_unsaid_forwarding(&mut self, said: &Said, mut facts: Facts) -> Facts {
+        let problem = "this host forwards now, and nothing says what becomes of such packets: they are judged like its own; add [forward] with default = \"deny\", \"pass\" or \"same-rules\", or turn forwarding off";
+        let unsaid = said.config.as_ref().is_some_and(|it| it.forward.is_none());
+        let told = self.problems.iter().any(|it| it == problem);
+        if facts.forwards() && unsaid {
+            for interface in &mut facts.interfaces {
+                (interface.forwards_v4, interface.forwards_v6) = (false, false);
+            }
+            if !told {
+                log::error!("{problem}");
+                self.problems.push(problem.to_owned());
+                self.note_problems();
+            }
+        } else if told {
+            self.problems.retain(|it| it != problem);
+            self.note_problems();
+        }
+        facts
     }
 
     /// Reads everything again and puts it in force, or keeps what is and says why.
@@ -376,7 +384,8 @@ impl Daemon {
             }
         }
         self.unanswered.clone_from(&answers.failed);
-        if self.known.learn(answers) {
+        let enforced = self.enforced.as_ref();
+        if self.known.learn(answers, || sessions::peers(enforced)) {
             self.change = self.change.or(Some(Change::Names));
         }
         if !answers.resolved.is_empty()

@@ -354,7 +354,7 @@ impl Enforced {
     }
 
     /// Looks whether what was attached still is. The news, where there is any.
-    pub(super) fn look_for_lost(&mut self) -> Option<&[String]> {
+    pub(super) fn find_lost(&mut self) -> Option<&[String]> {
         let attached = self.dataplane.attached().unwrap_or_default();
         let there = |name: &str| {
             let live = attached
@@ -365,7 +365,12 @@ impl Enforced {
         let guarded = self.interfaces.iter().filter(|it| it.guarded);
         let lost: Vec<String> = guarded
             .filter(|it| !there(&it.name))
-            .map(|it| format!("{}: what was attached is gone, nothing is filtered there; a reload puts it back", it.name))
+            .map(|it| {
+                format!(
+                    "{}: what was attached is gone, nothing is filtered there",
+                    it.name
+                )
+            })
             .collect();
         if lost == self.lost {
             return None;

@@ -16,6 +16,7 @@ mod losses;
 mod names;
 mod notes;
 mod notify;
+mod put_back;
 mod ready;
 mod record;
 mod reporter;
@@ -118,6 +119,8 @@ struct Daemon {
     not_before: Option<Instant>,
     /// When overdue audits were told last.
     reminded: Option<Instant>,
+    /// When interfaces that can't be guarded were tried last.
+    tried: Instant,
     swept: Instant,
     checked: Instant,
     looked: Instant,
@@ -169,7 +172,8 @@ impl Daemon {
             self.looked = Instant::now();
             self.look_at_the_clock();
         }
-        if self.checked.elapsed() >= CHECK {
+        let lost = self.enforced.as_ref().is_some_and(|it| !it.lost.is_empty());
+        if self.checked.elapsed() >= if lost { put_back::SOON } else { CHECK } {
             self.checked = Instant::now();
             self.look_at_the_host();
             self.look_at_losses();

@@ -1,7 +1,7 @@
 //! Host names while the daemon runs: asked again and again, never waited for. What fails keeps its last good answer, and an address that
-//! left the answers stays for a day, because flows to it may live.
+//! left the answers stays for a day, and while a flow to it lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(300);
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long one round may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long an address stays after it left the answers.
+/// How long an address stays after it left the answers, at least.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is known of names; kept on disk.
@@ -35,9 +35,15 @@ struct KnownName {
 }
 
 impl Known {
-    /// Takes answers in. True where the addresses of a name changed.
-    pub(super) fn learn(&mut self, answers: &Answers) -> bool {
+    /// Takes answers in. True where the addresses of a name changed. `live` tells which addresses flows lead to; it is asked where one is to go.
+    pub(super) fn learn(
+        &mut self,
+        answers: &Answers,
+        live: impl FnOnce() -> BTreeSet<IpAddr>,
+    ) -> bool {
         let before = self.names();
+        let mut asked = None;
+        let mut live = Some(live);
         for (name, answer) in &answers.resolved {
             let known = self.0.entry(name.clone()).or_insert_with(|| KnownName {
                 at: answer.at,
@@ -47,9 +53,12 @@ impl Known {
             for address in &answer.addresses {
                 known.addresses.insert(*address, answer.at);
             }
-            known
-                .addresses
-                .retain(|_, seen| answer.at.duration_since(*seen) <= KEPT);
+            known.addresses.retain(|address, seen| {
+                answer.at.duration_since(*seen) <= KEPT
+                    || asked
+                        .get_or_insert_with(|| live.take().map(|ask| ask()).unwrap_or_default())
+                        .contains(address)
+            });
         }
         let after = self.names();
         after.len() != before.len()
@@ -157,15 +166,18 @@ mod tests {
     #[test]
     fn addresses_stay_a_day_and_failures_change_nothing() {
         let mut known = Known::default();
-        for (addresses, hours, changed, expected) in [
-            (&["10.0.0.1"][..], 0, true, &["10.0.0.1"][..]),
-            (&["10.0.0.1"], 1, false, &["10.0.0.1"]),
-            (&["10.0.0.2"], 2, true, &["10.0.0.1", "10.0.0.2"]),
-            (&["10.0.0.2"], 25, false, &["10.0.0.1", "10.0.0.2"]),
-            (&["10.0.0.2"], 26, true, &["10.0.0.2"]),
+        let flow = BTreeSet::from(["10.0.0.1".parse().unwrap()]);
+        for (addresses, hours, live, changed, expected) in [
+            (&["10.0.0.1"][..], 0, false, true, &["10.0.0.1"][..]),
+            (&["10.0.0.1"], 1, false, false, &["10.0.0.1"]),
+            (&["10.0.0.2"], 2, false, true, &["10.0.0.1", "10.0.0.2"]),
+            (&["10.0.0.2"], 25, false, false, &["10.0.0.1", "10.0.0.2"]),
+            (&["10.0.0.2"], 26, true, false, &["10.0.0.1", "10.0.0.2"]),
+            (&["10.0.0.2"], 27, false, true, &["10.0.0.2"]),
         ] {
+            let live = if live { flow.clone() } else { BTreeSet::new() };
             assert_eq!(
-                known.learn(&answer("a", addresses, hours)),
+                known.learn(&answer("a", addresses, hours), || live),
                 changed,
                 "{hours}"
             );
@@ -180,14 +192,17 @@ mod tests {
             failed: BTreeMap::from([("a".to_owned(), "no answer".to_owned())]),
             ..Answers::default()
         };
-        assert!(!known.learn(&failed));
+        assert!(!known.learn(&failed, BTreeSet::new));
         assert_eq!(known.names()["a"].addresses.len(), 1);
     }
 
     #[test]
     fn what_is_on_disk_comes_back() {
         let mut known = Known::default();
-        known.learn(&answer("a.example", &["10.0.0.1", "2001:db8::1"], 3));
+        known.learn(
+            &answer("a.example", &["10.0.0.1", "2001:db8::1"], 3),
+            BTreeSet::new,
+        );
         let text = serde_json::to_string(&known).unwrap();
         assert_eq!(serde_json::from_str::<Known>(&text).unwrap(), known);
     }

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use agent_common::event::Direction;
+use agent_common::flow::FlowTable;
 use agent_common::net::tcp;
 
+use super::enforce::Enforced;
 use super::ready::Ready;
 use crate::compile::memory::Memory;
 use crate::control::Session;
-use crate::events::decode::Transport;
+use crate::events::decode::{Transport, address};
 use crate::events::explain::probe::Probe;
 use crate::facts::Facts;
 use crate::facts::collect::{self, Connection};
@@ -22,6 +24,23 @@ pub(super) struct Cut {
     pub(super) sessions: Vec<Session>,
     /// Ports of failsafes, those in force and those of the next policy, and the ports of sshd.
     pub(super) failsafe: BTreeSet<u16>,
+}
+
+/// The addresses that flows lead to: of connections, and of what the flow tables remember.
+pub(super) fn peers(enforced: Option<&Enforced>) -> BTreeSet<IpAddr> {
+    let mut peers: BTreeSet<IpAddr> = collect::connections()
+        .into_iter()
+        .map(|it| it.peer.ip().to_canonical())
+        .collect();
+    for table in [FlowTable::New, FlowTable::Established] {
+        let entries = enforced.map(|it| it.dataplane.flows(table).and_then(|it| it.entries()));
+        match entries {
+            Some(Ok(entries)) => peers.extend(entries.iter().map(|(key, _)| address(key.peer))),
+            Some(Err(error)) => log::warn!("flows can't be read: {error}"),
+            None => {}
+        }
+    }
+    peers
 }
 
 /// The sessions of this host that pass by `before` (all, where there is none) and would not by `after`.

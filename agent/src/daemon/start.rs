@@ -73,6 +73,7 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         change: None,
         not_before: None,
         reminded: None,
+        tried: Instant::now(),
         swept: Instant::now(),
         checked: Instant::now(),
         looked: Instant::now(),

@@ -24,6 +24,9 @@ pub struct Totals {
     pub banks: Vec<BankRules>,
     /// Packets that rules let pass, each once.
     pub passed: u64,
+    /// How often what was attached was taken away by somebody, and put back: once for each interface.
+    #[serde(default)]
+    pub put_back: u64,
     /// Packets by row; rules without a row by their own id.
     pub rows: BTreeMap<String, RowTotal>,
 }
@@ -88,6 +91,7 @@ impl Default for Totals {
             load: 0,
             banks: Vec::new(),
             passed: 0,
+            put_back: 0,
             rows: BTreeMap::new(),
         }
     }

@@ -213,7 +213,12 @@ pub(super) fn links(pins: &Pins) -> Result<Vec<LinkView>, Error> {
     for (interface, hook, path) in pins.attachments()? {
         let (index, program, link) = if hook.is_link() {
             let about = |what: &str| Error::system(format!("{}: {what}", path.display()));
-            let link = sys::open_pin(&path).map_err(about("opening the pin"))?;
+            let link = match sys::open_pin(&path) {
+                Ok(link) => link,
+                // Renamed or taken away since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(about("opening the pin")(error)),
+            };
             let info = sys::link_info(link.as_fd()).map_err(about("asking for the link"))?;
             (info.interface, info.program, Some(info.id))
         } else {

@@ -294,7 +294,7 @@ fn transport_of(family: u16, ether_type: u16, protocol: u8, kind_and_code: u16) 
 }
 
 /// An address from 128 bits, most significant half first; IPv4 is mapped (RFC 4291 §2.5.5.2).
-fn address([high, low]: [u64; 2]) -> IpAddr {
+pub(crate) fn address([high, low]: [u64; 2]) -> IpAddr {
     Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical()
 }
 

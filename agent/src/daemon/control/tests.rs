@@ -114,7 +114,7 @@ fn a_client_that_never_reads_keeps_nobody_waiting() {
         while let Some(Asked { command, answer }) = receiver.blocking_recv() {
             // More than any socket's buffer takes for the first, who never reads.
             let large = if command == Command::Revert {
-                8 << 20
+                1 << 20
             } else {
                 0
             };
@@ -133,6 +133,9 @@ fn a_client_that_never_reads_keeps_nobody_waiting() {
         .collect();
     let begin = Instant::now();
     assert_eq!(asks(&place).code, 0);
-    assert!(begin.elapsed() < PATIENCE, "answered at once");
+    assert!(
+        begin.elapsed() < PATIENCE * 2,
+        "answered before all three had been given up, one after the other"
+    );
     drop(deaf);
 }

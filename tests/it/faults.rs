@@ -1,0 +1,147 @@
+//! A host in trouble: signals without end, no descriptors, a full disk. What was in force stays, and the agent outlives it.
+
+use std::time::Duration;
+
+use portcullis_tests::daemon::{Agent, CONFIGURATION, portcullis_json, portcullis_text};
+use portcullis_tests::process::wait_for;
+use portcullis_tests::service::Services;
+
+use crate::control::says;
+use crate::site::{LIMIT, SERVER, SILENCE, STRANGER, Site, configuration, reaches};
+
+/// How long the agent may take to answer or to tell, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server with the matrix in force.
+struct Troubled {
+    site: Site,
+    agent: Agent,
+    _services: Services,
+}
+
+impl Troubled {
+    #[track_caller]
+    fn new() -> Self {
+        let site = Site::new();
+        let mut services = Services::new();
+        services.tcp(&site.server, 443, "printed").unwrap();
+        let text = configuration("tc", "deny", "");
+        let agent = Agent::start(&site.server, &text, "json").unwrap();
+        Self {
+            site,
+            agent,
+            _services: services,
+        }
+    }
+
+    #[track_caller]
+    fn open_for_stranger(&self) {
+        let more = format!(
+            "[allow.stranger]\nreason = \"a test\"\ndirection = \"ingress\"\ntcp = [443]\npeers = \"{}\"\n",
+            STRANGER[0]
+        );
+        let text = configuration("tc", "deny", &more);
+        self.site.server.write(CONFIGURATION, &text).unwrap();
+    }
+
+    #[track_caller]
+    fn strangers(&self, pass: bool) {
+        let limit = if pass { LIMIT } else { SILENCE };
+        let site = &self.site;
+        assert_eq!(reaches(&site.stranger, SERVER[0], 443, limit), pass);
+        assert!(reaches(&site.client, SERVER[0], 443, LIMIT));
+    }
+
+    #[track_caller]
+    fn state(&self, expected: &str) {
+        let status = portcullis_json(&self.site.server, &["status", "--json"]).unwrap();
+        assert_eq!(status["state"], expected, "{status}");
+    }
+}
+
+#[test]
+fn a_storm_of_signals() {
+    let mut troubled = Troubled::new();
+    for _ in 0..2_000 {
+        troubled.agent.hang_up().unwrap();
+    }
+    troubled.strangers(false);
+    troubled.open_for_stranger();
+    says(&troubled.site.server, &["apply"], 0, "generation");
+    troubled.strangers(true);
+    troubled.state("enforcing");
+    troubled.agent.stop().unwrap();
+    troubled.strangers(true);
+}
+
+#[test]
+fn no_descriptors() {
+    let mut troubled = Troubled::new();
+    let id = i32::try_from(troubled.agent.id()).unwrap();
+    let limit = |most: u64| {
+        let limit = libc::rlimit {
+            rlim_cur: most,
+            rlim_max: 4096,
+        };
+        let old = std::ptr::null_mut();
+        // SAFETY: `limit` outlives the call, and nothing is written back.
+        let set = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &raw const limit, old) };
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    };
+    troubled.open_for_stranger();
+    limit(0);
+    // What can't be read or loaded is not put in force, and what is stays.
+    troubled.agent.hang_up().unwrap();
+    wait_for("the refusal", PATIENCE, || {
+        Ok(troubled
+            .agent
+            .log()
+            .contains("Too many open files")
+            .then_some(()))
+    })
+    .unwrap();
+    troubled.strangers(false);
+    limit(4096);
+    wait_for("the way back", PATIENCE, || {
+        Ok(portcullis_text(&troubled.site.server, &["apply"]).ok())
+    })
+    .unwrap();
+    troubled.strangers(true);
+    troubled.state("enforcing");
+}
+
+#[test]
+fn a_full_disk() {
+    let mut troubled = Troubled::new();
+    let server = &troubled.site.server;
+    let state = "/var/lib/portcullis";
+    server.text(&format!("cp -a {state} /run/kept")).unwrap();
+    server
+        .text(&format!(
+            "mount -t tmpfs -o size=64k,mode=0700 none {state}"
+        ))
+        .unwrap();
+    server
+        .text(&format!("cp -a /run/kept/last-good.json {state}/"))
+        .unwrap();
+    let filled = server
+        .output(&format!("dd if=/dev/zero of={state}/ballast bs=1k"), LIMIT)
+        .unwrap();
+    assert!(!filled.status.success(), "it was not filled");
+    // A trial that a restart would take for confirmed is none.
+    troubled.open_for_stranger();
+    says(server, &["apply", "--confirm", "60s"], 78, "No space left");
+    troubled.strangers(false);
+    // A change by hand comes into force, and that it can't be kept is told.
+    says(server, &["apply"], 0, "applied");
+    troubled.strangers(true);
+    troubled.state("degraded");
+    wait_for("the error", PATIENCE, || {
+        Ok(troubled.agent.log().contains("No space left").then_some(()))
+    })
+    .unwrap();
+    let server = &troubled.site.server;
+    server.text(&format!("rm {state}/ballast")).unwrap();
+    portcullis_text(server, &["reload"]).unwrap();
+    troubled.state("enforcing");
+}
