@@ -10,7 +10,7 @@ use portcullis_tests::process::wait_for;
 use portcullis_tests::service::Services;
 use serde_json::Value;
 
-use crate::site::{IPPS, LIMIT, SERVER, SILENCE, Site, configuration, reaches, settled};
+use crate::site::{IPPS, LIMIT, SERVER, SILENCE, Site, configuration, pinned, reaches, settled};
 
 /// Passed, audited and denied packets by row.
 type Rows = BTreeMap<String, [u64; 3]>;
@@ -40,6 +40,23 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// The row's counters once no packet is under way any more.
+#[track_caller]
+fn quiet(host: &Namespace) -> [u64; 3] {
+    settled("packets of a connection that ends", || {
+        pinned(host, |pinned| {
+            let bank = pinned.switch().unwrap().active();
+            let rules = pinned.sizes().rules as usize - 1;
+            let counters = pinned.rule_counters(bank, rules).unwrap();
+            counters
+                .iter()
+                .map(|counter| (counter.passed, counter.near))
+                .collect::<Vec<_>>()
+        })
+    });
+    row(&rows(host))
 }
 
 /// Looks all the time; how often.
@@ -109,22 +126,22 @@ fn counters_by_row_survive_whatever_happens() {
         let mut generation = status(server)["generation"].as_u64().unwrap();
         for turn in 1..=4 {
             let text = if turn % 2 == 1 { &other } else { &text };
-            let before = settled("rows", || row(&rows(server)));
+            let before = quiet(server);
             server.write(CONFIGURATION, text).unwrap();
             agent.hang_up().unwrap();
             generation = switched(server, generation);
             same(&site, before, &format!("reload {turn}"));
             check(&site, &format!("reload {turn}"));
         }
-        let before = settled("rows", || row(&rows(server)));
+        let before = quiet(server);
         agent.kill().unwrap();
         same(&site, before, "killed");
         check(&site, "killed");
-        let before = settled("rows", || row(&rows(server)));
+        let before = quiet(server);
         let mut agent = Agent::start_as_it_stands(server, "json").unwrap();
         same(&site, before, "started after a crash");
         check(&site, "started after a crash");
-        let before = settled("rows", || row(&rows(server)));
+        let before = quiet(server);
         agent.stop().unwrap();
         same(&site, before, "stopped");
         let mut agent = Agent::start_as_it_stands(server, "json").unwrap();
