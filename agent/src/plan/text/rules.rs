@@ -1,10 +1,13 @@
 //! Rules as text: what is accepted and reached, from whom, and which row wants it.
 
+use std::collections::HashMap;
+
 use agent_common::event::Direction;
 
 use super::minute;
 use super::page::Page;
 use crate::compile::resolve::FlowId;
+use crate::host::schema::Allow;
 use crate::plan::{Plan, default_word};
 use crate::policy::schema;
 use crate::policy::{Flow, FlowPart, Policy, Row};
@@ -95,6 +98,9 @@ pub(super) fn egress(plan: &Plan<'_>, out: &mut Page) {
     list(plan, Direction::Egress, out);
 }
 
+/// What the operator allows, by name.
+type Allows<'a> = HashMap<&'a str, &'a Allow>;
+
 /// Rules that share who is at the other end, and why they are there.
 struct Bundle<'a> {
     rules: Vec<(&'a Rule, &'a [FlowId])>,
@@ -115,7 +121,12 @@ impl Bundle<'_> {
 fn list(plan: &Plan<'_>, direction: Direction, out: &mut Page) {
     let mut bundles: Vec<Bundle<'_>> = Vec::new();
     for (rule, flows) in plan.resolved.rules_of(direction) {
-        match bundles.iter_mut().find(|bundle| bundle.takes(rule)) {
+        // Only a product's rules stand together, and there may be tens of thousands of others.
+        let known = rule
+            .product
+            .is_some()
+            .then(|| bundles.iter_mut().find(|bundle| bundle.takes(rule)));
+        match known.flatten() {
             Some(bundle) => bundle.rules.push((rule, flows)),
             None => bundles.push(Bundle {
                 rules: vec![(rule, flows)],
@@ -125,10 +136,12 @@ fn list(plan: &Plan<'_>, direction: Direction, out: &mut Page) {
     if bundles.is_empty() {
         out.add(2, "nothing by a rule");
     }
+    let allows = plan.config.allows.iter();
+    let allows: Allows<'_> = allows.map(|it| (it.name.as_str(), it)).collect();
     for bundle in &bundles {
         match bundle.rules.as_slice() {
-            [(rule, [])] => alone(plan, rule, out),
-            _ => together(plan, bundle, out),
+            [(rule, [])] => alone(plan, &allows, rule, out),
+            _ => together(plan, &allows, bundle, out),
         }
     }
 }
@@ -141,7 +154,7 @@ fn to_or_from(direction: Direction) -> &'static str {
 }
 
 /// A rule that no row makes: whom, what, why.
-fn alone(plan: &Plan<'_>, rule: &Rule, out: &mut Page) {
+fn alone(plan: &Plan<'_>, allows: &Allows<'_>, rule: &Rule, out: &mut Page) {
     let verb = match rule.precedence {
         Precedence::Block => "BLOCKED ",
         Precedence::AuditStage => "audited ",
@@ -156,11 +169,11 @@ fn alone(plan: &Plan<'_>, rule: &Rule, out: &mut Page) {
             service(rule)
         ),
     );
-    out.add(6, &own(plan, rule));
+    out.add(6, &own(plan, allows, rule));
 }
 
 /// Rules of a product with the same other end: whom once, then a line for each row.
-fn together(plan: &Plan<'_>, bundle: &Bundle<'_>, out: &mut Page) {
+fn together(plan: &Plan<'_>, allows: &Allows<'_>, bundle: &Bundle<'_>, out: &mut Page) {
     let Some((first, _)) = bundle.rules.first() else {
         return;
     };
@@ -209,7 +222,10 @@ fn together(plan: &Plan<'_>, bundle: &Bundle<'_>, out: &mut Page) {
     for (rule, flows) in &bundle.rules {
         let mark = !rule.stated && !all_unstated && !flows.is_empty();
         if flows.is_empty() {
-            out.add(6, &format!("{}  {}", service(rule), own(plan, rule)));
+            out.add(
+                6,
+                &format!("{}  {}", service(rule), own(plan, allows, rule)),
+            );
         }
         let mut shown: Vec<&str> = Vec::new();
         for flow in *flows {
@@ -304,7 +320,7 @@ fn peers(peers: &Peers) -> String {
 }
 
 /// Why a rule is there that no product asks for.
-fn own(plan: &Plan<'_>, rule: &Rule) -> String {
+fn own(plan: &Plan<'_>, allows: &Allows<'_>, rule: &Rule) -> String {
     let id = &rule.id;
     let name = id.split_once('/').map_or("", |(_, name)| name);
     let why = match rule.precedence {
@@ -316,7 +332,7 @@ fn own(plan: &Plan<'_>, rule: &Rule) -> String {
         Precedence::AuditStage => {
             "on trial: ports that its document names for this host pass and are reported".to_owned()
         }
-        Precedence::Allow => match plan.config.allows.iter().find(|it| it.name == name) {
+        Precedence::Allow => match allows.get(name) {
             Some(allow) if id.starts_with("allow/") => {
                 let mut words = vec![allow.reason.clone()];
                 words.extend(allow.owner.iter().map(|owner| format!("owner {owner}")));
