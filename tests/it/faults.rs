@@ -10,7 +10,7 @@ use crate::control::says;
 use crate::site::{LIMIT, SERVER, SILENCE, STRANGER, Site, configuration, reaches};
 
 /// How long the agent may take to answer or to tell, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A server with the matrix in force.
 struct Troubled {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::site::{LIMIT, SERVER, SILENCE, Site, configuration, reaches};
 
 /// How soon what was taken away must be back: within five seconds, and later where the machine is busy with other things.
-const BACK: Duration = Duration::from_secs(15);
+const BACK: Duration = Duration::from_secs(30);
 
 fn put_back(status: &Value) -> u64 {
     status["counters"]["put_back"].as_u64().unwrap()
