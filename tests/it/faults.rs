@@ -88,6 +88,8 @@ fn no_descriptors() {
         let set = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &raw const limit, old) };
         assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
     };
+    // The control socket is served from here on; its thread may come after READY.
+    says(&troubled.site.server, &["apply"], 0, "unchanged");
     troubled.open_for_stranger();
     limit(0);
     // What can't be read or loaded is not put in force, and what is stays.
