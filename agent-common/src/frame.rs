@@ -22,6 +22,15 @@ pub trait Frame {
     /// Octets of the whole frame.
     fn length(&self) -> u32;
 
+    /// Whether it begins with an Ethernet header; devices without a link layer (tunnels) hand over IP.
+    #[inline(always)]
+    fn has_ethernet(&self) -> bool {
+        true
+    }
+
+    /// Index of the interface that it came by or leaves by.
+    fn interface(&self) -> u32;
+
     /// Whether the network card took a VLAN tag off before.
     fn has_stripped_tag(&self) -> bool;
 }
@@ -37,6 +46,10 @@ impl Frame for [u8] {
 
     fn length(&self) -> u32 {
         u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
+
+    fn interface(&self) -> u32 {
+        0
     }
 
     fn has_stripped_tag(&self) -> bool {

@@ -12,8 +12,8 @@ use crate::trie::Classified;
 use crate::verdict::{Reason, Verdict};
 
 /// An address of either family, with all that an ICMP decision needs.
-pub trait Host: Classified + Family {}
-impl<A: Classified + Family> Host for A {}
+pub trait Host: Classified + Family + 'static {}
+impl<A: Classified + Family + 'static> Host for A {}
 
 /// What an ICMP message is, in words common to both families.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +81,12 @@ pub(crate) fn ingress<A: Host, W: Lookup>(
     let kind = kind::<A>(head.kind);
     match kind {
         Kind::Redirect => return Verdict::deny(Reason::Redirect),
+        // RFC 6980 §5
+        Kind::Neighbour | Kind::RouterAdvertisement | Kind::Listener
+            if !network.fragment.is_whole() =>
+        {
+            return Verdict::deny(Reason::Fragment);
+        }
         Kind::Neighbour | Kind::RouterAdvertisement if network.hop_limit != 255 => {
             return Verdict::deny(Reason::OffLink);
         }

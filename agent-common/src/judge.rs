@@ -2,13 +2,14 @@
 
 use crate::decide;
 use crate::event::{Direction, Summary};
+use crate::fragment;
 use crate::frame::Frame;
 use crate::group;
 use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
 use crate::net::{Address, EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Segment};
-use crate::parse::{self, Plain};
+use crate::parse::{self, Link, Plain};
 use crate::tables::{Head, Plane, facts, other};
 use crate::verdict::{Reason, Verdict};
 
@@ -21,18 +22,15 @@ pub fn frame<F: Frame + ?Sized, W: Lookup>(
     summary: &mut Summary,
 ) -> Verdict {
     summary.length = frame.length();
-    let ether_type = match parse::ether_type(frame) {
-        Ok(ether_type) => ether_type,
+    let mut link = match parse::link(frame, summary) {
+        Ok(link) => link,
         Err(reason) => return Verdict::deny(reason),
     };
-    summary.ether_type = ether_type.0;
-    if frame.has_stripped_tag() || ether_type.is_tag() {
-        return Verdict::deny(Reason::Vlan);
-    }
-    match ether_type {
-        EtherType::IPV4 => network::<F, W, V4>(direction, frame, world, summary),
-        EtherType::IPV6 => network::<F, W, V6>(direction, frame, world, summary),
-        link if link.is_link() => Verdict::pass(Reason::Link),
+    link.network = world.unknown(link.network);
+    match link.ether_type() {
+        EtherType::IPV4 => packet::<F, W, V4>(direction, frame, world, &link, summary),
+        EtherType::IPV6 => packet::<F, W, V6>(direction, frame, world, &link, summary),
+        other if other.is_link() => Verdict::pass(Reason::Link),
         _ => Verdict::deny(Reason::NonIp),
     }
 }
@@ -52,18 +50,31 @@ pub fn plain<A: Host + Plain, F: Frame + ?Sized, W: Lookup>(
     Some((transport(direction, world, &segment), segment))
 }
 
+/// Reads and judges an IP packet: one after the other, so that neither's stack is under the other's.
+#[inline(always)]
+fn packet<F: Frame + ?Sized, W: Lookup, A: Host>(
+    direction: Direction,
+    frame: &F,
+    world: &W,
+    link: &Link,
+    summary: &mut Summary,
+) -> Verdict {
+    let mut refused = decide::INTERNAL;
+    match read::<F, W, A>(frame, world, link, summary, &mut refused) {
+        Some(packet) => network(direction, frame, world, &*packet, summary),
+        None => refused,
+    }
+}
+
 /// The decision over an IP packet. Out of line in the programs, once for each family, with a stack frame of its own for the headers.
 #[inline(never)]
 fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
     direction: Direction,
     frame: &F,
     world: &W,
+    packet: &Network<A>,
     summary: &mut Summary,
 ) -> Verdict {
-    let packet = &match A::header(frame, summary) {
-        Ok(packet) => packet,
-        Err(reason) => return Verdict::deny(reason),
-    };
     if world.head().flags & Head::FORWARDS != 0 {
         match is_forwarded(direction, world, packet) {
             Some(false) => {}
@@ -71,6 +82,58 @@ fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
             None => return decide::INTERNAL,
         }
     }
+    if packet.fragment.is_whole() {
+        return whole(direction, frame, world, packet, summary);
+    }
+    let generation = world.head().generation;
+    let place = fragment::place(direction, frame.interface(), generation, packet);
+    if packet.fragment.offset != 0 {
+        // The rest of a TCP header, with the flags of a segment that was judged without them (RFC 3128).
+        if packet.protocol == IpProto::TCP && packet.fragment.offset == 8 {
+            return Verdict::deny(Reason::Fragment);
+        }
+        return fragment::later(world, place);
+    }
+    let verdict = whole(direction, frame, world, packet, summary);
+    if verdict.passes() {
+        fragment::passed(world, place, verdict);
+    } else if verdict.reason_id() == Reason::Header as u8 {
+        // Too short for its transport's header, which the next fragment would bring (RFC 1858 §3, RFC 7112).
+        return Verdict::deny(Reason::Fragment);
+    }
+    verdict
+}
+
+/// Reads the IP header. Out of line in the programs, once for each family. `refused` says why there is none.
+#[inline(never)]
+fn read<F: Frame + ?Sized, W: Lookup, A: Host>(
+    frame: &F,
+    world: &W,
+    link: &Link,
+    summary: &mut Summary,
+    refused: &mut Verdict,
+) -> Option<W::Kept<A>> {
+    match A::header(frame, world, link.network, summary) {
+        Ok(mut packet) => {
+            packet.to_group |= link.is_to_group();
+            world.keep(packet)
+        }
+        Err(reason) => {
+            *refused = Verdict::deny(reason);
+            None
+        }
+    }
+}
+
+/// The decision over a packet whose transport is in this frame: a whole one, or a first fragment.
+#[inline(always)]
+fn whole<F: Frame + ?Sized, W: Lookup, A: Host>(
+    direction: Direction,
+    frame: &F,
+    world: &W,
+    packet: &Network<A>,
+    summary: &mut Summary,
+) -> Verdict {
     let read = match packet.protocol {
         IpProto::TCP => parse::tcp(frame, packet),
         IpProto::UDP => parse::udp(frame, packet),

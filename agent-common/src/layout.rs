@@ -5,6 +5,7 @@ use core::mem::{align_of, offset_of, size_of};
 use crate::budget::Bucket;
 use crate::event::{DenyEvent, Summary};
 use crate::flow::{FlowEntry, FlowKey, FlowRecord};
+use crate::fragment::FragmentEntry;
 use crate::tables::{Balance, Budget, Head, RuleCounter, Timeouts};
 use crate::trie::V6Node;
 
@@ -26,13 +27,14 @@ macro_rules! layout {
 layout!(FlowKey, size 40, align 8, { peer: 0, local: 16, peer_port: 32, local_port: 34, protocol: 36, reserved: 38 });
 layout!(FlowEntry, size 16, align 4, { last: 0, generation: 4 });
 layout!(FlowRecord, size 16, align 4, { last: 0, generation: 4, word: 8, reserved: 12 });
+layout!(FragmentEntry, size 16, align 4, { tag: 0, stamp: 4, verdict: 8, reserved: 12 });
 layout!(V6Node, size 48, align 8, { key: 0, mask: 16, half: 32, shift: 36, miss: 40, hit: 44 });
 layout!(Timeouts, size 24, align 4, { tcp_new: 0, tcp_established: 4, tcp_closing: 8, udp: 12, echo: 16, asked: 20 });
 layout!(Budget, size 8, align 4, { refill: 0, burst: 4 });
 layout!(Bucket, size 8, align 4, { last: 0, tokens: 4 });
 layout!(Head, size 96, align 4, {
     generation: 0, flags: 4, peer_classes: 8, any_from: 12, facts_row: 16, v6_root: 20, timeouts: 24, budget_all: 48, budget_peer: 64,
-    window: 80, reserved: 84,
+    window: 80, fragments: 84, zero: 88, reserved: 92,
 });
 layout!(RuleCounter, size 32, align 8, { passed: 0, audited: 8, near: 16, last: 24 });
 layout!(Balance, size 48, align 8, {

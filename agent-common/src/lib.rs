@@ -8,6 +8,7 @@ mod conntrack;
 pub mod decide;
 pub mod event;
 pub mod flow;
+pub mod fragment;
 pub mod frame;
 mod group;
 pub mod icmp;

@@ -3,6 +3,9 @@
 use core::ops::Deref;
 
 use crate::flow::{Began, FlowEntry, FlowKey, FlowTable};
+use crate::fragment::FragmentEntry;
+use crate::net::Address;
+use crate::packet::Network;
 use crate::tables::{Cell, Head, Plane};
 use crate::trie::Trie;
 
@@ -12,6 +15,8 @@ use crate::trie::Trie;
 pub trait Lookup: Trie {
     /// A flow's entry, shared with other CPUs.
     type Flow: Deref<Target = FlowEntry>;
+    /// A packet's header.
+    type Kept<A: Address + 'static>: Deref<Target = Network<A>>;
 
     /// The bank's head.
     fn head(&self) -> &Head;
@@ -31,6 +36,21 @@ pub trait Lookup: Trie {
     fn asked(&self, slot: u16) -> u32;
     /// Stamps it.
     fn set_asked(&self, slot: u16, stamp: u32);
+
+    /// What is remembered of a first fragment in this slot, below [`crate::fragment::SLOTS`].
+    fn fragment(&self, slot: u32) -> Option<FragmentEntry>;
+    /// Remembers it.
+    fn set_fragment(&self, slot: u32, entry: FragmentEntry);
+
+    /// The same number. The programs answer with one that the verifier knows nothing of, so that it walks what follows once, and not again
+    /// for each way that leads here.
+    #[inline(always)]
+    fn unknown(&self, number: u32) -> u32 {
+        number
+    }
+
+    /// Holds a packet's header while it is judged. The programs keep it out of their stack, in memory that the verifier knows nothing of.
+    fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<Self::Kept<A>>;
 
     /// The entry of a flow.
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Flow>;

@@ -68,10 +68,14 @@ impl IpProto {
     /// IPv6 destination options.
     pub const DESTINATION: Self = Self(60);
 
-    /// Whether an IPv6 header of this kind stands before the transport (RFC 7045 §1).
+    /// Whether an IPv6 header of this kind stands before the transport: those of RFC 8200 §4.1 that the kernel walks, too
+    /// (`ipv6_ext_hdr`). ESP hides what follows; mobility, HIP and shim6 (RFC 7045 §4) are judged as protocols of their own.
     #[inline(always)]
     pub fn is_extension(self) -> bool {
-        matches!(self.0, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140 | 253 | 254)
+        matches!(
+            self,
+            Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::AH | Self::DESTINATION
+        )
     }
 }
 

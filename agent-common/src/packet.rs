@@ -27,6 +27,32 @@ impl<A> Segment<A> {
     }
 }
 
+/// A packet's place among the fragments of a larger one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragment {
+    /// Identification; 0 where an IPv6 packet has no fragment header.
+    pub identification: u32,
+    /// Octets of the larger packet before these.
+    pub offset: u32,
+    /// Others follow.
+    pub more: bool,
+}
+
+impl Fragment {
+    /// A packet that is no fragment.
+    pub const WHOLE: Self = Self {
+        identification: 0,
+        offset: 0,
+        more: false,
+    };
+
+    /// Whether it is a whole packet; an IPv6 atomic fragment is one (RFC 6946).
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        self.offset == 0 && !self.more
+    }
+}
+
 /// The IP header's part of a packet: the transport has not been read yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Network<A> {
@@ -42,6 +68,8 @@ pub struct Network<A> {
     pub router_alert: bool,
     /// The frame was sent to a link-layer group, or the packet to an IP group.
     pub to_group: bool,
+    /// Its place among the fragments of a larger packet.
+    pub fragment: Fragment,
     /// Where the transport begins in the frame, in octets.
     pub payload: u32,
     /// Octets from there to the end of the packet, as the IP header says.

@@ -1,6 +1,11 @@
 //! From octets to [`crate::packet`] types: lengths, versions, byte order. One function for the programs and for user space.
 
-use crate::event::Summary;
+mod family;
+mod link;
+
+pub use family::Family;
+pub(crate) use link::{Link, link};
+
 use crate::frame::{Frame, Header};
 use crate::net::{Address, EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Quoted, Segment};
@@ -29,8 +34,10 @@ headers! {
     Ipv6 {
         version_class_flow: u32, payload_length: u16, next: u8, hop_limit: u8, source: [u64; 2], destination: [u64; 2],
     }
-    /// The shortest hop-by-hop header: eight octets, six of them options. Not an array: that would be copied to the BPF stack.
-    HopByHop { next: u8, length: u8, first: u16, second: u16, third: u16 }
+    /// IEEE 802.1Q, after the EtherType that says it is one.
+    Tag { control: u16, ether_type: u16 }
+    /// The first eight octets of an IPv6 extension header. Not an array: that would be copied to the BPF stack.
+    Extension { next: u8, length: u8, first: u16, second: u16, third: u16 }
     /// RFC 9293, without options.
     Tcp { source: u16, destination: u16, sequence: u32, acknowledgement: u32, offset: u8, flags: u8, window: u16, checksum: u16, urgent: u16 }
     /// RFC 768.
@@ -68,11 +75,11 @@ pub struct IcmpHead {
     pub identifier: u16,
 }
 
-/// The EtherType of a frame that may be plain: untagged and to one host.
+/// The EtherType of a frame that may be plain: without a tag in band, and to one host. A tag that the network card took off changes nothing.
 #[inline(always)]
 pub fn plain_type<F: Frame + ?Sized>(frame: &F) -> Option<EtherType> {
     let ethernet = frame.fixed::<Ethernet, 0>()?;
-    if ethernet.to_group() || frame.has_stripped_tag() {
+    if ethernet.to_group() {
         return None;
     }
     Some(ethernet.ether_type())
@@ -176,24 +183,6 @@ pub fn plain<A: Plain, F: Frame + ?Sized>(frame: &F) -> Option<Segment<A>> {
 
 /// The flag "more fragments" and the fragment offset (RFC 791 §3.1).
 const MORE_OR_OFFSET: u16 = 0x3fff;
-/// Type and length of the router alert option (RFC 2711 §2.1).
-const ROUTER_ALERT: u16 = 0x0502;
-/// Type and length of two octets of padding (RFC 8200 §4.2).
-const PAD_TWO: u16 = 0x0100;
-
-/// The EtherType of a frame.
-#[inline(always)]
-pub(crate) fn ether_type<F: Frame + ?Sized>(frame: &F) -> Result<EtherType, Reason> {
-    let ethernet = frame.fixed::<Ethernet, 0>().ok_or(Reason::Unreadable)?;
-    Ok(ethernet.ether_type())
-}
-
-/// Whether a frame was sent to a link-layer group.
-#[inline(always)]
-fn to_link_group<F: Frame + ?Sized>(frame: &F) -> bool {
-    frame.fixed::<Ethernet, 0>().is_some_and(Ethernet::to_group)
-}
-
 /// Ports and flags of a TCP segment. The data offset must reach the end of the header.
 #[inline(always)]
 pub(crate) fn tcp<F: Frame + ?Sized, A: Address>(
@@ -248,140 +237,6 @@ pub(crate) fn icmp<F: Frame + ?Sized, A: Address>(
         code: icmp.code,
         identifier: u16::from_be(icmp.identifier),
     })
-}
-
-/// A family's headers.
-pub trait Family: Address {
-    /// The IP header after the Ethernet header. The summary gets what was read, also where the packet is refused.
-    fn header<F: Frame + ?Sized>(frame: &F, summary: &mut Summary)
-    -> Result<Network<Self>, Reason>;
-
-    /// The quoted IP header at `at`: addresses, protocol, where its transport begins. `None` where it is no whole packet of this family.
-    fn quoted_header<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<(Self, Self, IpProto, u32)>;
-}
-
-impl Family for V4 {
-    #[inline(always)]
-    fn header<F: Frame + ?Sized>(
-        frame: &F,
-        summary: &mut Summary,
-    ) -> Result<Network<Self>, Reason> {
-        let ip = frame.fixed::<Ipv4, ETHERNET>().ok_or(Reason::Unreadable)?;
-        let header = u32::from(ip.version_length & 15) * 4;
-        let total = u32::from(u16::from_be(ip.total_length));
-        if ip.version_length >> 4 != 4 || header < 20 || total < header {
-            return Err(Reason::Header);
-        }
-        let (source, destination) = (
-            V4(u32::from_be(ip.source)),
-            V4(u32::from_be(ip.destination)),
-        );
-        summary.set_addresses(source, destination);
-        summary.protocol = ip.protocol;
-        if ip.fragment & MORE_OR_OFFSET.to_be() != 0 {
-            return Err(Reason::Fragment);
-        }
-        Ok(Network {
-            source,
-            destination,
-            protocol: IpProto(ip.protocol),
-            hop_limit: ip.ttl,
-            router_alert: false,
-            to_group: to_link_group(frame) || destination.is_group(),
-            payload: ETHERNET + header,
-            payload_length: total - header,
-        })
-    }
-
-    #[inline(always)]
-    fn quoted_header<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<(Self, Self, IpProto, u32)> {
-        let ip = frame.load::<Ipv4>(at)?;
-        let header = u32::from(ip.version_length & 15) * 4;
-        // A later fragment has no ports to quote.
-        if ip.version_length >> 4 != 4 || header < 20 || ip.fragment & 0x1fff_u16.to_be() != 0 {
-            return None;
-        }
-        Some((
-            V4(u32::from_be(ip.source)),
-            V4(u32::from_be(ip.destination)),
-            IpProto(ip.protocol),
-            at + header,
-        ))
-    }
-}
-
-impl Family for V6 {
-    /// One extension header is accepted: hop-by-hop with a router alert, before ICMPv6 (RFC 2711, RFC 2710 §3).
-    #[inline(always)]
-    fn header<F: Frame + ?Sized>(
-        frame: &F,
-        summary: &mut Summary,
-    ) -> Result<Network<Self>, Reason> {
-        let ip = frame.fixed::<Ipv6, ETHERNET>().ok_or(Reason::Unreadable)?;
-        if u32::from_be(ip.version_class_flow) >> 28 != 6 {
-            return Err(Reason::Header);
-        }
-        let (source, destination) = (ip.source, ip.destination);
-        let source = V6(u64::from_be(source[0]), u64::from_be(source[1]));
-        let destination = V6(u64::from_be(destination[0]), u64::from_be(destination[1]));
-        summary.set_addresses(source, destination);
-        let mut protocol = IpProto(ip.next);
-        let mut payload = ETHERNET + 40;
-        let mut payload_length = u32::from(u16::from_be(ip.payload_length));
-        let router_alert = protocol == IpProto::HOP_BY_HOP;
-        if router_alert {
-            protocol = alerted(frame, payload_length)?;
-            payload += 8;
-            payload_length -= 8;
-        }
-        summary.protocol = protocol.0;
-        if protocol == IpProto::FRAGMENT {
-            return Err(Reason::Fragment);
-        }
-        // NO_NEXT is left to the rules: it is a protocol number like any other.
-        if protocol.is_extension() || (router_alert && protocol != IpProto::ICMPV6) {
-            return Err(Reason::Extension);
-        }
-        Ok(Network {
-            source,
-            destination,
-            protocol,
-            hop_limit: ip.hop_limit,
-            router_alert,
-            to_group: to_link_group(frame) || destination.is_group(),
-            payload,
-            payload_length,
-        })
-    }
-
-    #[inline(always)]
-    fn quoted_header<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<(Self, Self, IpProto, u32)> {
-        let ip = frame.load::<Ipv6>(at)?;
-        let (source, destination) = (ip.source, ip.destination);
-        if u32::from_be(ip.version_class_flow) >> 28 != 6 {
-            return None;
-        }
-        Some((
-            V6(u64::from_be(source[0]), u64::from_be(source[1])),
-            V6(u64::from_be(destination[0]), u64::from_be(destination[1])),
-            IpProto(ip.next),
-            at + 40,
-        ))
-    }
-}
-
-/// What follows a hop-by-hop header that is eight octets long and has a router alert.
-#[inline(always)]
-fn alerted<F: Frame + ?Sized>(frame: &F, payload_length: u32) -> Result<IpProto, Reason> {
-    let options = frame
-        .fixed::<HopByHop, { ETHERNET + 40 }>()
-        .ok_or(Reason::Unreadable)?;
-    let (first, second) = (u16::from_be(options.first), u16::from_be(options.second));
-    let alert = first == ROUTER_ALERT || (first == PAD_TWO && second == ROUTER_ALERT);
-    if options.length != 0 || !alert || payload_length < 8 {
-        return Err(Reason::Extension);
-    }
-    Ok(IpProto(options.next))
 }
 
 /// The packet that an ICMP error quotes, eight octets after the error's own header begins.

@@ -222,6 +222,14 @@ const fn ticks(seconds: u32, hz: u32) -> u32 {
     ((seconds as u64 * hz as u64) >> TICK_SHIFT) as u32 + 1
 }
 
+/// Seconds in which the fragments of a packet arrive: as long as the kernel waits for them (net.ipv4.ipfrag_time).
+const FRAGMENTS_SECONDS: u32 = 30;
+
+/// [`Head::fragments`] on a kernel with `hz` jiffies a second.
+pub const fn fragments_for_hz(hz: u32) -> u32 {
+    ticks(FRAGMENTS_SECONDS, hz)
+}
+
 /// [`Head::window`] on a kernel with `hz` jiffies a second: 10 s.
 pub const fn window_for_hz(hz: u32) -> u32 {
     ticks(WINDOW_SECONDS, hz)
@@ -280,8 +288,12 @@ pub struct Head {
     pub budget_peer: [Budget; 2],
     /// How long members of a group may answer a port that asked it, in ticks; 0 where no egress rule names a group.
     pub window: u32,
+    /// How long fragments may follow their first one, in ticks: 30 s.
+    pub fragments: u32,
+    /// Always zero, and the verifier doesn't know it: [`crate::lookup::Lookup::unknown`].
+    pub zero: u32,
     /// Zero.
-    pub reserved: [u32; 3],
+    pub reserved: u32,
 }
 
 impl Head {

@@ -64,9 +64,9 @@ reasons! {
     Unreadable = 35, "unreadable";
     /// A header with an impossible length or version.
     Header = 36, "header";
-    /// A fragment of a larger packet.
+    /// A fragment that no stack sends: a first one without its transport's header, a piece of a TCP header, neighbour discovery.
     Fragment = 37, "fragment";
-    /// A VLAN tag that is not accepted.
+    /// A third VLAN tag.
     Vlan = 38, "vlan";
     /// An IPv6 extension header that is not accepted.
     Extension = 39, "extension-header";
@@ -84,6 +84,8 @@ reasons! {
     Ended = 45, "ended";
     /// A table could not be read. Never expected; denied because the alternative is open.
     Internal = 46, "internal";
+    /// A fragment whose first one has not passed, or not lately.
+    FragmentEarly = 47, "fragment-early";
 }
 
 impl Reason {
@@ -95,6 +97,7 @@ impl Reason {
                 | Reason::Unreadable
                 | Reason::Header
                 | Reason::Fragment
+                | Reason::FragmentEarly
                 | Reason::Vlan
                 | Reason::Extension
                 | Reason::TcpFlags

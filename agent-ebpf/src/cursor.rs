@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use agent_common::event::{DenyEvent, Direction, Hook};
+use agent_common::event::{DenyEvent, Direction, Hook, Summary};
 use agent_common::frame::{Frame, Header};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated;
@@ -12,8 +12,8 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use crate::maps;
 use crate::report::Call;
 
-/// Headers lie within this many octets of a frame's beginning: link 18, IPv4 60, an ICMP error 8, a quoted IPv4 60, its transport 20, with
-/// room. A power of two, because the verifier forgets a range that was spilled and a mask at the use gives it back.
+/// Headers lie within this many octets of a frame's beginning: the transport begins within 512, then an ICMP error 8, a quoted IPv4 60, its
+/// transport 20. A power of two, because the verifier forgets a range that was spilled and a mask at the use gives it back.
 const HEADERS: usize = 1024;
 
 /// Octets that the TC programs make linear before they read.
@@ -54,6 +54,7 @@ impl Memory {
 /// A frame at the XDP hook.
 pub(crate) struct XdpFrame {
     memory: Memory,
+    interface: u32,
 }
 
 impl XdpFrame {
@@ -65,6 +66,7 @@ impl XdpFrame {
                 start: context.data(),
                 end: context.data_end(),
             },
+            interface: context.ingress_ifindex() as u32,
         }
     }
 }
@@ -86,19 +88,25 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    #[inline(always)]
     fn has_stripped_tag(&self) -> bool {
         false
     }
 }
 
-/// A frame at a TC hook.
-pub(crate) struct SkbFrame {
+/// A frame at a TC hook, of a device with Ethernet headers or of one without.
+pub(crate) struct SkbFrame<const ETHERNET: bool> {
     memory: Memory,
     length: u32,
     tagged: bool,
+    interface: u32,
 }
 
-impl SkbFrame {
+impl<const ETHERNET: bool> SkbFrame<ETHERNET> {
     /// The frame of this call, its headers made linear where they are not (a sender through a packet ring leaves 14 octets linear).
     #[inline(always)]
     pub(crate) fn new(context: &TcContext) -> Self {
@@ -117,11 +125,17 @@ impl SkbFrame {
             },
             length,
             tagged,
+            interface: interface(context),
         }
     }
 }
 
-impl Frame for SkbFrame {
+impl<const ETHERNET: bool> Frame for SkbFrame<ETHERNET> {
+    #[inline(always)]
+    fn has_ethernet(&self) -> bool {
+        ETHERNET
+    }
+
     #[inline(always)]
     fn load<T: Header>(&self, at: u32) -> Option<T> {
         self.memory.read(below::<HEADERS>(at))
@@ -135,6 +149,11 @@ impl Frame for SkbFrame {
     #[inline(always)]
     fn length(&self) -> u32 {
         self.length
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
     }
 
     #[inline(always)]
@@ -157,6 +176,32 @@ pub(crate) unsafe fn element<T, const N: usize>(table: *const [T; N], index: u32
     let index = below::<N>(index);
     // SAFETY: the masked index is inside the array that the caller vouches for.
     unsafe { table.cast::<T>().cast_mut().add(index) }
+}
+
+/// Writes `value` to a map value and reads it from there: what the verifier knew of it is forgotten, and the compiler can't remember it.
+///
+/// # Safety
+///
+/// `place` points to a live, aligned map value that nobody else uses while the reference lives.
+#[inline(always)]
+pub(crate) unsafe fn keep<T>(place: *mut T, value: T) -> &'static T {
+    // SAFETY: the caller vouches for the place.
+    unsafe { place.write(value) };
+    let mut place = place;
+    // SAFETY: no instruction; the compiler takes it for one that may change the pointer and all memory.
+    unsafe { asm!("/* {0} */", inout(reg) place, options(nostack, preserves_flags)) };
+    // SAFETY: the same place, written above.
+    unsafe { &*place }
+}
+
+/// An empty summary for the rare packet that this CPU judges.
+#[inline(always)]
+pub(crate) fn summary() -> Option<&'static mut Summary> {
+    let place = maps::SUMMARY.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value; one packet at a time is judged on a CPU, and nobody else reads it.
+    let summary = unsafe { &mut *place };
+    *summary = Summary::default();
+    Some(summary)
 }
 
 /// A call of the XDP hook.
@@ -225,32 +270,32 @@ impl Call for DriverFrags {
     }
 }
 
-/// A call of the TC ingress hook.
-pub(crate) struct TcIngress(pub(crate) TcContext);
+/// A call of the TC ingress hook; false: of a device without a link header.
+pub(crate) struct TcIngress<const ETHERNET: bool>(pub(crate) TcContext);
 
-/// A call of the TC egress hook.
-pub(crate) struct TcEgress(pub(crate) TcContext);
+/// A call of the TC egress hook; false: of a device without a link header.
+pub(crate) struct TcEgress<const ETHERNET: bool>(pub(crate) TcContext);
 
-impl EbpfContext for TcIngress {
+impl<const ETHERNET: bool> EbpfContext for TcIngress<ETHERNET> {
     #[inline(always)]
     fn as_ptr(&self) -> *mut c_void {
         self.0.as_ptr()
     }
 }
 
-impl EbpfContext for TcEgress {
+impl<const ETHERNET: bool> EbpfContext for TcEgress<ETHERNET> {
     #[inline(always)]
     fn as_ptr(&self) -> *mut c_void {
         self.0.as_ptr()
     }
 }
 
-impl Call for TcIngress {
+impl<const ETHERNET: bool> Call for TcIngress<ETHERNET> {
     const DIRECTION: Direction = Direction::Ingress;
     const HOOK: Hook = Hook::Tc;
-    type Frame = SkbFrame;
+    type Frame = SkbFrame<ETHERNET>;
     #[inline(always)]
-    fn frame(&self) -> SkbFrame {
+    fn frame(&self) -> SkbFrame<ETHERNET> {
         SkbFrame::new(&self.0)
     }
     #[inline(always)]
@@ -268,12 +313,12 @@ impl Call for TcIngress {
     }
 }
 
-impl Call for TcEgress {
+impl<const ETHERNET: bool> Call for TcEgress<ETHERNET> {
     const DIRECTION: Direction = Direction::Egress;
     const HOOK: Hook = Hook::Tc;
-    type Frame = SkbFrame;
+    type Frame = SkbFrame<ETHERNET>;
     #[inline(always)]
-    fn frame(&self) -> SkbFrame {
+    fn frame(&self) -> SkbFrame<ETHERNET> {
         SkbFrame::new(&self.0)
     }
     #[inline(always)]

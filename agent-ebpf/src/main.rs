@@ -13,6 +13,8 @@ mod maps;
 mod report;
 mod world;
 
+use core::borrow::Borrow;
+
 use agent_common::event::Summary;
 use agent_common::icmp::Host;
 use agent_common::net::{EtherType, V4, V6};
@@ -44,13 +46,13 @@ pub fn xdp_ingress_frags(context: XdpContext) -> u32 {
 /// Ingress where XDP would cost more than it saves, or is taken.
 #[classifier]
 pub fn tc_ingress(context: TcContext) -> i32 {
-    tc_action(first(&TcIngress(context)))
+    tc_action(first(&TcIngress::<true>(context)))
 }
 
 /// Egress.
 #[classifier]
 pub fn tc_egress(context: TcContext) -> i32 {
-    tc_action(first(&TcEgress(context)))
+    tc_action(first(&TcEgress::<true>(context)))
 }
 
 /// What [`xdp_ingress`] leaves.
@@ -68,13 +70,25 @@ pub fn xdp_rare_frags(context: XdpContext) -> u32 {
 /// What [`tc_ingress`] leaves.
 #[classifier]
 pub fn tc_ingress_rare(context: TcContext) -> i32 {
-    tc_action(any(&TcIngress(context)))
+    tc_action(any(&TcIngress::<true>(context)))
 }
 
 /// What [`tc_egress`] leaves.
 #[classifier]
 pub fn tc_egress_rare(context: TcContext) -> i32 {
-    tc_action(any(&TcEgress(context)))
+    tc_action(any(&TcEgress::<true>(context)))
+}
+
+/// Ingress of a device without a link header: a tunnel.
+#[classifier]
+pub fn tc_ingress_l3(context: TcContext) -> i32 {
+    tc_action(any(&TcIngress::<false>(context)))
+}
+
+/// Egress of such a device.
+#[classifier]
+pub fn tc_egress_l3(context: TcContext) -> i32 {
+    tc_action(any(&TcEgress::<false>(context)))
 }
 
 /// Nanoseconds and jiffies at one moment, for measuring HZ by a test run. Never attached.
@@ -155,18 +169,20 @@ fn any<C: Call>(call: &C) -> bool {
     let Some(world) = World::in_force() else {
         return false;
     };
-    let mut summary = Summary::default();
-    let verdict = judge::frame(C::DIRECTION, &frame, &world, &mut summary);
-    settled(call, &world, verdict, || summary)
+    let Some(summary) = cursor::summary() else {
+        return false;
+    };
+    let verdict = judge::frame(C::DIRECTION, &frame, &world, summary);
+    settled(call, &world, verdict, || &*summary)
 }
 
 /// Counts and reports what was decided, as a pause and generation 0 turn it. True where the packet passes.
 #[inline(always)]
-fn settled<C: Call>(
+fn settled<C: Call, S: Borrow<Summary>>(
     call: &C,
     world: &World,
     verdict: Verdict,
-    summary: impl FnOnce() -> Summary,
+    summary: impl FnOnce() -> S,
 ) -> bool {
     let verdict = report::settle(world, verdict);
     if verdict.action() == Action::Allow {
@@ -174,7 +190,7 @@ fn settled<C: Call>(
         return true;
     }
     let summary = summary();
-    report::refused(call, world, &summary, verdict);
+    report::refused(call, world, summary.borrow(), verdict);
     if verdict.reason_id() == Reason::Internal as u8 {
         unreadable(call, world.bank);
     }

@@ -3,7 +3,9 @@
 //! Tables (`SWITCH` to `RULES`) belong to one load of the programs; state outlives it.
 
 use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket};
+use agent_common::event::Summary;
 use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowEntry, FlowKey};
+use agent_common::fragment::{FragmentEntry, SLOTS as FRAGMENT_SLOTS};
 use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter};
 use agent_common::trie::V6Node;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -73,6 +75,22 @@ pub(crate) static BEGAN: Array<[u32; 65536]> = Array::with_max_entries(BEGAN_TAB
 /// Stamps of UDP questions that were let in.
 #[map]
 pub(crate) static ASKED: Array<[u32; ASKED_SLOTS as usize]> = Array::with_max_entries(1, 0);
+
+/// First fragments that passed. It belongs to the programs of one load, and to nobody else.
+#[map]
+pub(crate) static FRAGMENTS: Array<[FragmentEntry; FRAGMENT_SLOTS as usize]> =
+    Array::with_max_entries(1, 0);
+
+/// Room for the header of the packet that a CPU judges.
+pub(crate) type Kept = [u64; 12];
+
+/// The header of the packet that is judged, on the way of rare packets.
+#[map]
+pub(crate) static KEPT: PerCpuArray<Kept> = PerCpuArray::with_max_entries(1, 0);
+
+/// What its headers said. Neither of the two has room on the stack.
+#[map]
+pub(crate) static SUMMARY: PerCpuArray<Summary> = PerCpuArray::with_max_entries(1, 0);
 
 /// Denied and audited packets on their way to user space.
 #[map]

@@ -1,13 +1,15 @@
 //! The maps as the decision sees them: one bank, the flow tables, the clock.
 
 use agent_common::flow::{Began, FlowEntry, FlowKey, FlowTable};
+use agent_common::fragment::FragmentEntry;
 use agent_common::lookup::Lookup;
-use agent_common::net::V6;
+use agent_common::net::{Address, V6};
+use agent_common::packet::Network;
 use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, Switch, TICK_SHIFT};
 use agent_common::trie::{Trie, V6Node, v6_walk};
 use agent_common::word::Word;
 
-use crate::cursor::element;
+use crate::cursor::{element, keep};
 use crate::maps;
 
 /// The bank in force for one packet. Made once per packet, so that no packet sees two policies.
@@ -120,6 +122,7 @@ impl Trie for World {
 
 impl Lookup for World {
     type Flow = &'static FlowEntry;
+    type Kept<A: Address + 'static> = &'static Network<A>;
 
     #[inline(always)]
     fn head(&self) -> &Head {
@@ -168,6 +171,36 @@ impl Lookup for World {
         if let Some(slot) = asked(slot) {
             write(slot, stamp);
         }
+    }
+
+    #[inline(always)]
+    fn fragment(&self, slot: u32) -> Option<FragmentEntry> {
+        let slots = maps::FRAGMENTS.get_ptr(0)?;
+        // SAFETY: a live map value of integers; other CPUs write it word by word.
+        Some(unsafe { element(slots, slot).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_fragment(&self, slot: u32, entry: FragmentEntry) {
+        if let Some(slots) = maps::FRAGMENTS.get_ptr(0) {
+            // SAFETY: as above.
+            unsafe { element(slots, slot).write_volatile(entry) };
+        }
+    }
+
+    #[inline(always)]
+    fn unknown(&self, number: u32) -> u32 {
+        // SAFETY: a field of a live map value. Volatile, so that it is read each time: what is known of it once is known for good.
+        number ^ unsafe { core::ptr::read_volatile(&raw const self.head.zero) }
+    }
+
+    #[inline(always)]
+    fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<&'static Network<A>> {
+        const { assert!(size_of::<Network<A>>() <= size_of::<maps::Kept>()) };
+        const { assert!(align_of::<Network<A>>() <= align_of::<maps::Kept>()) };
+        let kept = maps::KEPT.get_ptr_mut(0)?.cast::<Network<A>>();
+        // SAFETY: this CPU's own value, large enough and aligned; one packet at a time is judged on a CPU, and nobody else reads it.
+        Some(unsafe { keep(kept, network) })
     }
 
     #[inline(always)]

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use agent_common::event::Direction;
 use agent_common::verdict::Reason;
 use etherparse::{
-    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice,
-    Ipv6RawExtHeaderSlice, TcpHeaderSlice, UdpHeaderSlice,
+    EtherType, Ethernet2HeaderSlice, IpAuthHeaderSlice, IpNumber, Ipv4HeaderSlice,
+    Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, SingleVlanHeaderSlice,
+    TcpHeaderSlice, UdpHeaderSlice,
 };
 use portcullis::reference::{Content, Packet, Quoted};
 
@@ -21,6 +22,22 @@ pub enum Read {
     Link,
     /// Not to be let through; for one of these reasons, where a frame has several faults.
     Refused(Vec<Reason>),
+    /// The first fragment of a larger packet, read as the whole.
+    First(Box<Read>, Larger),
+    /// A later one: what it carries can't be read (it is here with protocol 0).
+    Later(Packet, Larger),
+}
+
+/// The packet that a fragment is of: addresses, identification and, in IPv4, protocol.
+pub type Larger = (Direction, IpAddr, IpAddr, u32, u8);
+
+/// A place in a larger packet.
+#[derive(Clone, Copy)]
+struct Piece {
+    identification: u32,
+    /// In octets.
+    offset: usize,
+    more: bool,
 }
 
 /// ARP, LLDP, 802.1X, slow protocols, PTP.
@@ -31,27 +48,65 @@ type Refused = Vec<Reason>;
 /// Reads a frame that came from an Ethernet device.
 #[must_use]
 pub fn read(direction: Direction, frame: &[u8]) -> Read {
-    match packet(direction, frame) {
-        Ok(Some((packet, None))) => Read::Packet(packet),
-        Ok(Some((packet, Some(reasons)))) => Read::Broken(packet, reasons),
-        Ok(None) => Read::Link,
-        Err(reasons) => Read::Refused(reasons),
+    let (packet, faults, piece) = match packet(direction, frame) {
+        Ok(Some(whole)) => whole,
+        Ok(None) => return Read::Link,
+        Err(reasons) => return Read::Refused(reasons),
+    };
+    let read = |packet: Packet, faults: Option<Refused>| match faults {
+        None => Read::Packet(packet),
+        Some(reasons) => Read::Broken(packet, reasons),
+    };
+    let Some((piece, protocol)) = piece else {
+        return read(packet, faults);
+    };
+    let larger = (
+        direction,
+        packet.source,
+        packet.destination,
+        piece.identification,
+        if packet.source.is_ipv4() {
+            protocol.0
+        } else {
+            0
+        },
+    );
+    if piece.offset == 8 && protocol == IpNumber::TCP {
+        return Read::Broken(packet, vec![Reason::Fragment]);
     }
+    if piece.offset > 0 {
+        return Read::Later(packet, larger);
+    }
+    // What is missing may be in the next fragment.
+    let faults = faults.map(|reasons| {
+        let short = |reason| match reason {
+            Reason::Header => Reason::Fragment,
+            other => other,
+        };
+        reasons.into_iter().map(short).collect()
+    });
+    Read::First(Box::new(read(packet, faults)), larger)
 }
 
-type Whole = (Packet, Option<Refused>);
+type Whole = (Packet, Option<Refused>, Option<(Piece, IpNumber)>);
 
 fn packet(direction: Direction, frame: &[u8]) -> Result<Option<Whole>, Refused> {
     let unreadable = |_| vec![Reason::Unreadable];
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(unreadable)?;
-    let rest = frame.get(14..).unwrap_or_default();
+    let mut rest = frame.get(14..).unwrap_or_default();
     let link_group = ethernet.destination()[0] & 1 == 1;
-    let read = match ethernet.ether_type() {
-        EtherType::VLAN_TAGGED_FRAME | EtherType::PROVIDER_BRIDGING => {
-            return Err(vec![Reason::Vlan]);
+    let mut ether_type = ethernet.ether_type();
+    for _ in 0..2 {
+        if is_tag(ether_type) {
+            let tag = SingleVlanHeaderSlice::from_slice(rest).map_err(unreadable)?;
+            ether_type = tag.ether_type();
+            rest = rest.get(4..).unwrap_or_default();
         }
+    }
+    let read = match ether_type {
+        tag if is_tag(tag) => return Err(vec![Reason::Vlan]),
         EtherType::IPV4 => v4(rest)?,
-        EtherType::IPV6 => v6(rest)?,
+        EtherType::IPV6 => v6(direction, rest, frame.len() - rest.len())?,
         EtherType(link) if LINK.contains(&link) => return Ok(None),
         _ => return Err(vec![Reason::NonIp]),
     };
@@ -59,6 +114,7 @@ fn packet(direction: Direction, frame: &[u8]) -> Result<Option<Whole>, Refused> 
         Ok(content) => (content, None),
         Err(faults) => (Content::Protocol(0), Some(faults)),
     };
+    let piece = read.piece.map(|piece| (piece, read.protocol));
     let packet = Packet {
         direction,
         source: read.source,
@@ -68,7 +124,14 @@ fn packet(direction: Direction, frame: &[u8]) -> Result<Option<Whole>, Refused> 
         router_alert: read.router_alert,
         content,
     };
-    Ok(Some((packet, faults)))
+    Ok(Some((packet, faults, piece)))
+}
+
+fn is_tag(ether_type: EtherType) -> bool {
+    matches!(
+        ether_type,
+        EtherType::VLAN_TAGGED_FRAME | EtherType::PROVIDER_BRIDGING
+    )
 }
 
 struct Network {
@@ -76,6 +139,8 @@ struct Network {
     destination: IpAddr,
     hop_limit: u8,
     router_alert: bool,
+    protocol: IpNumber,
+    piece: Option<Piece>,
     content: Result<Content, Refused>,
 }
 
@@ -125,9 +190,6 @@ fn v4(octets: &[u8]) -> Result<Network, Refused> {
     if total < length {
         faults.push(Reason::Header);
     }
-    if header.is_fragmenting_payload() {
-        faults.push(Reason::Fragment);
-    }
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -140,11 +202,17 @@ fn v4(octets: &[u8]) -> Result<Network, Refused> {
         destination: Ipv4Addr::from(header.destination()).into(),
         hop_limit: header.ttl(),
         router_alert: false,
+        protocol: header.protocol(),
+        piece: header.is_fragmenting_payload().then(|| Piece {
+            identification: u32::from(header.identification()),
+            offset: usize::from(header.fragments_offset().value()) * 8,
+            more: header.more_fragments(),
+        }),
         content: content(header.protocol(), IpNumber::ICMP, payload),
     })
 }
 
-fn v6(octets: &[u8]) -> Result<Network, Refused> {
+fn v6(direction: Direction, octets: &[u8], before: usize) -> Result<Network, Refused> {
     use etherparse::err::ipv6::HeaderSliceError;
     let header = Ipv6HeaderSlice::from_slice(octets).map_err(|error| match error {
         HeaderSliceError::Len(_) => vec![Reason::Unreadable, Reason::Header],
@@ -154,50 +222,123 @@ fn v6(octets: &[u8]) -> Result<Network, Refused> {
         said: usize::from(header.payload_length()),
         there: &octets[40..],
     };
-    let mut next = header.next_header();
-    let router_alert = next == IpNumber::IPV6_HEADER_HOP_BY_HOP;
-    if router_alert {
-        next = alerted(payload)?;
-        payload = Payload {
-            said: payload.said - 8,
-            there: &payload.there[8..],
-        };
+    let mut chain = Chain {
+        next: header.next_header(),
+        read: before + 40,
+        router_alert: false,
+        piece: None,
+    };
+    let mut count = 0;
+    while is_extension(chain.next) && chain.piece.is_none_or(|piece| piece.offset == 0) {
+        if count == 8 {
+            return Err(vec![Reason::Extension]);
+        }
+        extension(&mut chain, count == 0, &mut payload)?;
+        count += 1;
     }
-    if next == IpNumber::IPV6_FRAGMENTATION_HEADER {
-        return Err(vec![Reason::Fragment]);
-    }
-    // What ESP carries can't be read; it is a protocol with rules of its own.
-    let is_extension =
-        next.is_ipv6_ext_header_value() && next != IpNumber::ENCAPSULATING_SECURITY_PAYLOAD;
-    if is_extension || (router_alert && next != IpNumber::IPV6_ICMP) {
-        return Err(vec![Reason::Extension]);
+    let piece = chain.piece.filter(|piece| piece.more || piece.offset > 0);
+    let mut content = content(chain.next, IpNumber::IPV6_ICMP, payload);
+    if let (Some(_), Ok(Content::Icmp { kind, .. })) = (piece, &content) {
+        // Neighbour discovery and multicast listeners never come in fragments (RFC 6980); redirects never come at all.
+        if direction == Direction::Ingress && matches!(kind, 130..=136 | 143) {
+            content = Err(vec![Reason::Fragment]);
+        }
     }
     Ok(Network {
         source: Ipv6Addr::from(header.source()).into(),
         destination: Ipv6Addr::from(header.destination()).into(),
         hop_limit: header.hop_limit(),
-        router_alert,
-        content: content(next, IpNumber::IPV6_ICMP, payload),
+        router_alert: chain.router_alert,
+        protocol: chain.next,
+        piece,
+        content,
     })
 }
 
-/// What follows a hop-by-hop header of eight octets with a router alert, as MLD has it (RFC 2710 section 3).
-fn alerted(payload: Payload<'_>) -> Result<IpNumber, Refused> {
-    let refused = || {
-        vec![
-            Reason::Extension,
-            Reason::Fragment,
-            Reason::Unreadable,
-            Reason::Header,
-        ]
-    };
-    let header = Ipv6RawExtHeaderSlice::from_slice(payload.there).map_err(|_| refused())?;
-    let options = header.payload();
-    let is_alert = options.starts_with(&[5, 2]) || options.starts_with(&[1, 0, 5, 2]);
-    if options.len() != 6 || !is_alert || payload.said < 8 {
-        return Err(refused());
+/// A place in a chain of extension headers.
+struct Chain {
+    next: IpNumber,
+    /// Octets from the beginning of the frame.
+    read: usize,
+    router_alert: bool,
+    piece: Option<Piece>,
+}
+
+/// What the kernel walks over; ESP hides what follows, and what else there is has rules of its own.
+fn is_extension(next: IpNumber) -> bool {
+    matches!(
+        next,
+        IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_FRAGMENTATION_HEADER
+            | IpNumber::AUTHENTICATION_HEADER
+            | IpNumber::IPV6_DESTINATION_OPTIONS
+    )
+}
+
+/// Goes over one extension header.
+fn extension(chain: &mut Chain, first: bool, payload: &mut Payload<'_>) -> Result<(), Refused> {
+    payload.head(8)?;
+    let there = payload.there;
+    let any = || vec![Reason::Extension, Reason::Header, Reason::Unreadable];
+    let next;
+    let length;
+    match chain.next {
+        IpNumber::IPV6_FRAGMENTATION_HEADER => {
+            let header = Ipv6FragmentHeaderSlice::from_slice(there).map_err(|_| any())?;
+            if chain.piece.is_some_and(|piece| piece.more) {
+                return Err(vec![Reason::Extension]);
+            }
+            chain.piece = Some(Piece {
+                identification: header.identification(),
+                offset: usize::from(header.fragment_offset().value()) * 8,
+                more: header.more_fragments(),
+            });
+            (next, length) = (header.next_header(), 8);
+        }
+        IpNumber::AUTHENTICATION_HEADER => {
+            next = IpNumber(there[0]);
+            length = usize::from(there[1]) * 4 + 8;
+            // One that another parser reads as well ends where this says.
+            if let Ok(header) = IpAuthHeaderSlice::from_slice(there) {
+                assert_eq!(header.slice().len(), length, "AH");
+            }
+        }
+        kind => {
+            next = IpNumber(there[0]);
+            length = usize::from(there[1]) * 8 + 8;
+            if let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(there) {
+                assert_eq!(header.slice().len(), length, "{kind:?}");
+            }
+            match kind {
+                IpNumber::IPV6_HEADER_HOP_BY_HOP if !first => {
+                    return Err(vec![Reason::Extension]);
+                }
+                IpNumber::IPV6_HEADER_HOP_BY_HOP => {
+                    let options = &there[2..8];
+                    chain.router_alert =
+                        options.starts_with(&[5, 2]) || options.starts_with(&[1, 0, 5, 2]);
+                }
+                IpNumber::IPV6_ROUTE_HEADER if there[2] == 0 => {
+                    return Err(vec![Reason::Extension]);
+                }
+                _ => {}
+            }
+        }
     }
-    Ok(header.next_header())
+    if length > payload.said {
+        return Err(vec![Reason::Header]);
+    }
+    chain.next = next;
+    chain.read += length;
+    if chain.read > 512 {
+        return Err(vec![Reason::Extension]);
+    }
+    *payload = Payload {
+        said: payload.said - length,
+        there: there.get(length..).unwrap_or_default(),
+    };
+    Ok(())
 }
 
 fn content(protocol: IpNumber, icmp: IpNumber, payload: Payload<'_>) -> Result<Content, Refused> {
@@ -268,12 +409,20 @@ fn quoted_v4(octets: &[u8]) -> Option<Quoted> {
 fn quoted_v6(octets: &[u8]) -> Option<Quoted> {
     let header = Ipv6HeaderSlice::from_slice(octets).ok()?;
     let (source, destination) = (header.source(), header.destination());
+    let (mut next, mut rest) = (header.next_header(), &octets[40..]);
+    if next == IpNumber::IPV6_FRAGMENTATION_HEADER {
+        let fragment = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
+        if fragment.fragment_offset().value() != 0 {
+            return None;
+        }
+        (next, rest) = (fragment.next_header(), &rest[8..]);
+    }
     quoted(
         IpAddr::from(source),
         IpAddr::from(destination),
-        header.next_header(),
+        next,
         IpNumber::IPV6_ICMP,
-        &octets[40..],
+        rest,
     )
 }
 

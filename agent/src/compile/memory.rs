@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use agent_common::flow::{Began, FlowEntry, FlowKey, FlowTable, NEVER};
+use agent_common::fragment::FragmentEntry;
 use agent_common::lookup::Lookup;
+use agent_common::net::Address;
+use agent_common::packet::Network;
 use agent_common::tables::{Cell, Head, Plane};
 use agent_common::trie::{Trie, V6Node};
 
@@ -25,6 +28,7 @@ pub struct Memory {
     limits: Limits,
     began: RefCell<HashMap<(u8, u16), u32>>,
     asked: RefCell<HashMap<u16, u32>>,
+    fragments: RefCell<HashMap<u32, FragmentEntry>>,
 }
 
 /// How many flows each table holds.
@@ -63,6 +67,7 @@ impl Memory {
             limits,
             began: RefCell::default(),
             asked: RefCell::default(),
+            fragments: RefCell::default(),
         };
         memory.head.generation = 1;
         memory
@@ -79,6 +84,7 @@ impl Memory {
             limits: self.limits,
             began: RefCell::default(),
             asked: RefCell::default(),
+            fragments: RefCell::default(),
         }
     }
 
@@ -144,6 +150,7 @@ impl Trie for Memory {
 
 impl Lookup for Memory {
     type Flow = Rc<FlowEntry>;
+    type Kept<A: Address + 'static> = Box<Network<A>>;
 
     fn head(&self) -> &Head {
         &self.head
@@ -184,6 +191,18 @@ impl Lookup for Memory {
 
     fn set_asked(&self, slot: u16, stamp: u32) {
         self.asked.borrow_mut().insert(slot, stamp);
+    }
+
+    fn fragment(&self, slot: u32) -> Option<FragmentEntry> {
+        self.fragments.borrow().get(&slot).copied()
+    }
+
+    fn set_fragment(&self, slot: u32, entry: FragmentEntry) {
+        self.fragments.borrow_mut().insert(slot, entry);
+    }
+
+    fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<Box<Network<A>>> {
+        Some(Box::new(network))
     }
 
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Rc<FlowEntry>> {

@@ -18,7 +18,9 @@ mod tests;
 mod trie;
 
 use agent_common::event::Direction;
-use agent_common::tables::{Cell, CellAction, Head, NO_RULE, Timeouts, facts, window_for_hz};
+use agent_common::tables::{
+    Cell, CellAction, Head, NO_RULE, Timeouts, facts, fragments_for_hz, window_for_hz,
+};
 
 pub use budget::{CLASS_LIMIT, Settings, Sizes, bucket};
 pub use error::CompileError;
@@ -93,6 +95,7 @@ pub fn compile(
         } else {
             0
         },
+        fragments: fragments_for_hz(facts.hz_or_default()),
         ..Head::default()
     };
     settings.set_budgets(&mut head, facts);
@@ -126,6 +129,7 @@ pub fn open_tables(hz: u32) -> Tables {
         any_from: 0,
         facts_row: 1,
         timeouts: Timeouts::for_hz(hz),
+        fragments: fragments_for_hz(hz),
         ..Head::default()
     };
     let open = Cell::new(CellAction::Allow, NO_RULE, Cell::DEFAULT | Cell::ASK_FIRST);

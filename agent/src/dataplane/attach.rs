@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::drivers::{self, Advice};
 use super::error::{Error, SlotHolder};
-use super::load::{Dataplane, TC_EGRESS, TC_INGRESS};
+use super::load::{Dataplane, TC_EGRESS, TC_EGRESS_L3, TC_INGRESS, TC_INGRESS_L3};
 use super::netlink::{self, Parent};
 use super::pinned;
 use super::pins::Hook;
@@ -93,7 +93,14 @@ pub struct Attached {
 pub(super) struct Place<'a> {
     pub(super) name: &'a str,
     pub(super) index: u32,
+    /// Its frames begin with an Ethernet header; else with IP.
+    has_ethernet: bool,
 }
+
+/// Devices whose frames begin with IP, by `ARPHRD_…` (include/uapi/linux/if_arp.h): PPP, raw IP of modems, IP in IP of both families, SIT, GRE
+/// of both families, and "none", which tun and WireGuard say.
+const WITHOUT_ETHERNET: [u16; 8] = [512, 519, 768, 769, 776, 778, 823, 0xfffe];
+const ETHERNET: u16 = 1;
 
 impl<'a> Place<'a> {
     fn find(name: &'a str) -> Result<Self, Error> {
@@ -105,7 +112,28 @@ impl<'a> Place<'a> {
         if found.link_type == LOOPBACK {
             return Err(Error::Loopback(name.to_owned()));
         }
-        Ok(Self { name, index })
+        let has_ethernet = found.link_type == ETHERNET;
+        if !has_ethernet && !WITHOUT_ETHERNET.contains(&found.link_type) {
+            return Err(Error::LinkType {
+                interface: name.to_owned(),
+                link_type: found.link_type,
+            });
+        }
+        Ok(Self {
+            name,
+            index,
+            has_ethernet,
+        })
+    }
+
+    /// The program for a direction at TC.
+    pub(super) fn tc_program(&self, parent: Parent) -> &'static str {
+        match (parent, self.has_ethernet) {
+            (Parent::Ingress, true) => TC_INGRESS,
+            (Parent::Egress, true) => TC_EGRESS,
+            (Parent::Ingress, false) => TC_INGRESS_L3,
+            (Parent::Egress, false) => TC_EGRESS_L3,
+        }
     }
 }
 
@@ -204,6 +232,13 @@ impl Dataplane {
         let asked = || format!("asked for by hook = \"{}\"", wanted.name());
         match wanted {
             Wanted::Tc => Ok((self.attach_tc(place, Parent::Ingress)?, asked())),
+            Wanted::Auto if !place.has_ethernet => {
+                let why = "its frames have no Ethernet header, which XDP expects";
+                Ok((self.attach_tc(place, Parent::Ingress)?, why.to_owned()))
+            }
+            Wanted::Xdp | Wanted::XdpGeneric if !place.has_ethernet => {
+                Err(Error::WithoutEthernet(place.name.to_owned()))
+            }
             Wanted::Xdp => Ok((self.attach_xdp(place, Hook::Xdp)?, asked())),
             Wanted::XdpGeneric => Ok((self.attach_xdp(place, Hook::XdpGeneric)?, asked())),
             Wanted::Auto => {
@@ -280,11 +315,12 @@ impl Dataplane {
 
     /// TC in one direction: TCX where the kernel has it, which is found by trying.
     fn attach_tc(&mut self, place: &Place<'_>, parent: Parent) -> Result<Filter, Error> {
-        let (name, hook, attach_type) = match parent {
-            Parent::Ingress => (TC_INGRESS, Hook::TcIngress, AttachType::TcxIngress),
-            Parent::Egress => (TC_EGRESS, Hook::TcEgress, AttachType::TcxEgress),
+        let name = place.tc_program(parent);
+        let (hook, attach_type) = match parent {
+            Parent::Ingress => (Hook::TcIngress, AttachType::TcxIngress),
+            Parent::Egress => (Hook::TcEgress, AttachType::TcxEgress),
         };
-        let program = descriptor(self.classifier(name)?.fd(), name)?;
+        let program = descriptor(self.loaded(name)?.fd(), name)?;
         if self.tcx {
             let flags = sys::TCX_FIRST;
             match self.attach_link(place, hook, program.as_fd(), attach_type, flags)? {

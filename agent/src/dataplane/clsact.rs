@@ -12,7 +12,7 @@ use aya::programs::{ProgramError, TcAttachType};
 
 use super::attach::{Filter, Place};
 use super::error::{Error, SlotHolder};
-use super::load::{Dataplane, TC_EGRESS, TC_INGRESS};
+use super::load::Dataplane;
 use super::netlink::{self, Parent};
 use super::pins::{self, Hook};
 use super::{migrate, pinned, sys};
@@ -29,9 +29,10 @@ pub(super) fn attach(
     parent: Parent,
     program: BorrowedFd<'_>,
 ) -> Result<Filter, Error> {
-    let (name, hook, attach_type) = match parent {
-        Parent::Ingress => (TC_INGRESS, Hook::ClsactIngress, TcAttachType::Ingress),
-        Parent::Egress => (TC_EGRESS, Hook::ClsactEgress, TcAttachType::Egress),
+    let name = place.tc_program(parent);
+    let (hook, attach_type) = match parent {
+        Parent::Ingress => (Hook::ClsactIngress, TcAttachType::Ingress),
+        Parent::Egress => (Hook::ClsactEgress, TcAttachType::Egress),
     };
     let refused = |source| Error::Attach {
         interface: place.name.to_owned(),

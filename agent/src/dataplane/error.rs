@@ -142,6 +142,21 @@ pub enum Error {
     /// Loopback is never guarded.
     #[error("{0}: a loopback interface is never attached to; take it out of `interfaces`")]
     Loopback(String),
+    /// A link layer that the programs can't read.
+    #[error(
+        "{interface}: its link layer (ARPHRD {link_type}) is neither Ethernet nor a tunnel that carries IP alone, so its frames can't be read; take it out of `interfaces`"
+    )]
+    LinkType {
+        /// The interface.
+        interface: String,
+        /// `ARPHRD_…` as the kernel says it.
+        link_type: u16,
+    },
+    /// XDP on a device whose frames begin with IP.
+    #[error(
+        "{0}: its frames have no Ethernet header, which XDP expects; say hook = \"tc\" or \"auto\""
+    )]
+    WithoutEthernet(String),
     /// Something else is attached where this should be.
     #[error(
         "{interface}: {what} is taken by {holder}, which is not ours and is left alone; remove it, or {instead}"

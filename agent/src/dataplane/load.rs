@@ -62,6 +62,9 @@ pub(super) const XDP: &str = "xdp_ingress";
 pub(super) const XDP_FRAGS: &str = "xdp_ingress_frags";
 pub(super) const TC_INGRESS: &str = "tc_ingress";
 pub(super) const TC_EGRESS: &str = "tc_egress";
+/// For devices without a link header. They are loaded when the first such device is attached.
+pub(super) const TC_INGRESS_L3: &str = "tc_ingress_l3";
+pub(super) const TC_EGRESS_L3: &str = "tc_egress_l3";
 /// Programs that the above leave rare packets to: the array, its slot, the program.
 const RARE_TC: [(&str, u32, &str); 2] = [
     ("RARE_TC", Direction::Ingress as u32, "tc_ingress_rare"),
@@ -202,6 +205,18 @@ impl Dataplane {
     /// What the kernel says of the maps.
     pub fn counters(&self) -> Result<super::counters::Counters, Error> {
         super::counters::Counters::read(&self.pins)
+    }
+
+    /// A TC program, loaded and pinned at its first use where [`Self::load`] left it.
+    pub(super) fn loaded(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
+        if classifier(&mut self.ebpf, name)?.fd().is_err() {
+            load_classifier(&mut self.ebpf, name)?;
+            let path = self.pins.load(self.number).join(name);
+            classifier(&mut self.ebpf, name)?
+                .pin(path)
+                .map_err(pin_error(name))?;
+        }
+        classifier(&mut self.ebpf, name)
     }
 
     pub(super) fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {

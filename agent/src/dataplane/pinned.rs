@@ -11,7 +11,7 @@ use aya::maps::{MapData, RingBuf};
 use super::clock::Clock;
 use super::counters::{Counters, Flows};
 use super::error::Error;
-use super::load::{LAST_PIN, TC_EGRESS, TC_INGRESS, XDP};
+use super::load::{LAST_PIN, TC_EGRESS, TC_EGRESS_L3, TC_INGRESS, TC_INGRESS_L3, XDP};
 use super::netlink::Parent;
 use super::pins::{self, Hook, Pins};
 use super::sizes::BankSizes;
@@ -248,7 +248,7 @@ pub(super) fn links(pins: &Pins) -> Result<Vec<LinkView>, Error> {
 fn programs(pins: &Pins) -> Result<Vec<(u32, u32)>, Error> {
     let mut found = Vec::new();
     for load in pins.loads()? {
-        for name in [XDP, TC_INGRESS, TC_EGRESS] {
+        for name in [XDP, TC_INGRESS, TC_EGRESS, TC_INGRESS_L3, TC_EGRESS_L3] {
             let path = pins.load(load).join(name);
             match sys::open_pin(&path).and_then(|program| sys::program_id(program.as_fd())) {
                 Ok(id) => found.push((load, id)),

@@ -6,7 +6,7 @@ use aya::maps::{Array, MapError};
 
 use crate::dataplane::{Dataplane, Error};
 
-/// Removes every flow, and clears the stamps of flows that were begun and of questions that were let in. For programs that nothing is
+/// Removes every flow, and clears the stamps of flows that were begun, of questions and of first fragments that were let in. For programs that nothing is
 /// attached to: packets that arrive meanwhile would leave new ones.
 ///
 /// # Errors
@@ -17,7 +17,8 @@ pub fn forget(programs: &mut Dataplane) -> Result<(), Error> {
     for table in [FlowTable::New, FlowTable::Established] {
         programs.flows(table)?.sweep(later, &Timeouts::default())?;
     }
-    for (map, slots) in [("BEGAN", BEGAN_TABLES), ("ASKED", 1)] {
+    // What is remembered of fragments takes as many octets.
+    for (map, slots) in [("BEGAN", BEGAN_TABLES), ("ASKED", 1), ("FRAGMENTS", 1)] {
         let failed = |source: MapError| Error::Map {
             map,
             source: Box::new(source),

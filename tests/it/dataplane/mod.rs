@@ -1,5 +1,6 @@
 //! The data plane on real interfaces, by the agent's library and by `portcullis detach`.
 
+mod bare;
 mod life;
 mod others;
 mod run;

@@ -5,13 +5,17 @@ use agent_common::verdict::{Action, Reason};
 use anyhow::{Context as _, Result, bail};
 use portcullis::reference::{Judged, Reference};
 
+use std::collections::HashMap;
+
 use super::{Rows, Seen, World};
-use crate::oracle::{self, Read};
+use crate::oracle::{self, Larger, Read};
 
 /// A host in words.
 #[derive(Default)]
 pub struct InReference {
     host: Option<Reference>,
+    /// Packets whose first fragment passed, and how.
+    larger: HashMap<Larger, Judged>,
 }
 
 impl InReference {
@@ -22,18 +26,30 @@ impl InReference {
     pub fn all(&mut self, direction: Direction, frame: &[u8]) -> Result<Vec<Seen>> {
         let host = self.host.as_mut().context("no policy yet")?;
         let judged = match oracle::read(direction, frame) {
-            Read::Packet(packet) => vec![host.judge(&packet)],
-            Read::Link => vec![Judged {
-                action: Action::Allow,
-                reason: Reason::Link,
-                rule: None,
-                reported: false,
-            }],
-            Read::Broken(packet, reasons) => match host.passed_on(&packet) {
-                Some(judged) => vec![judged],
-                None => structural(host, reasons),
-            },
-            Read::Refused(reasons) => structural(host, reasons),
+            read @ (Read::Packet(_) | Read::Link | Read::Broken(..) | Read::Refused(_)) => {
+                whole(host, read)
+            }
+            Read::First(read, larger) => {
+                let judged = whole(host, *read);
+                if let [judged] = &judged[..]
+                    && judged.action != Action::Deny
+                    && judged.reason != Reason::Unenforced
+                    && judged.reason != Reason::Forwarded
+                {
+                    self.larger.insert(larger, *judged);
+                }
+                judged
+            }
+            Read::Later(packet, larger) => {
+                vec![match (host.passed_on(&packet), self.larger.get(&larger)) {
+                    (Some(judged), _) => judged,
+                    (None, Some(first)) => Judged {
+                        reported: false,
+                        ..*first
+                    },
+                    (None, None) => host.structural(Reason::FragmentEarly),
+                }]
+            }
         };
         Ok(judged
             .into_iter()
@@ -50,6 +66,25 @@ impl InReference {
     }
 }
 
+/// What becomes of a frame that is judged by itself.
+fn whole(host: &mut Reference, read: Read) -> Vec<Judged> {
+    match read {
+        Read::Packet(packet) => vec![host.judge(&packet)],
+        Read::Link => vec![Judged {
+            action: Action::Allow,
+            reason: Reason::Link,
+            rule: None,
+            reported: false,
+        }],
+        Read::Broken(packet, reasons) => match host.passed_on(&packet) {
+            Some(judged) => vec![judged],
+            None => structural(host, reasons),
+        },
+        Read::Refused(reasons) => structural(host, reasons),
+        Read::First(..) | Read::Later(..) => Vec::new(),
+    }
+}
+
 fn structural(host: &Reference, reasons: Vec<Reason>) -> Vec<Judged> {
     let all = reasons.into_iter().map(|reason| host.structural(reason));
     all.collect()
@@ -63,6 +98,7 @@ impl World for InReference {
             host.learn();
         }
         self.host = Some(host);
+        self.larger.clear();
         Ok(())
     }
 
@@ -70,6 +106,7 @@ impl World for InReference {
         let (rules, facts) = rows.rule_set(policy, 250)?;
         let host = self.host.as_mut().context("no policy yet")?;
         host.switch(rules, &facts);
+        self.larger.clear();
         if rows.is_generation_0(policy) {
             host.learn();
         }

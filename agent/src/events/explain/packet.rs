@@ -33,19 +33,24 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
             "nothing, no stack sends such packets",
         ),
         Reason::Fragment => (
-            "whole packets",
-            format!("a fragment of a larger packet of {peer}; fragments are not followed"),
-            "make the sender use smaller packets, or look why path MTU discovery fails",
+            "a first fragment that holds its transport's whole header, and no neighbour discovery in fragments",
+            format!("a fragment of {peer} that no stack sends"),
+            "nothing, such fragments serve to pass filters",
+        ),
+        Reason::FragmentEarly => (
+            "fragments after their first one, within 30 s",
+            format!("a later fragment of {peer} whose first one has not passed here"),
+            "nothing, if its first one was denied: see the event before; many of them from a peer that is admitted: fragments overtake each other, so look why path MTU discovery fails",
         ),
         Reason::Vlan => (
-            "untagged frames",
-            "a frame with a VLAN tag that is not accepted on this interface".to_owned(),
-            "list the VLAN's own interface under `interfaces` in place of its parent",
+            "frames with at most two VLAN tags",
+            "a frame with a third VLAN tag".to_owned(),
+            "nothing, this host has no device for it; correct the switch port that sends it",
         ),
         Reason::Extension => (
-            "no IPv6 extension headers but a hop-by-hop header before MLD",
-            format!("an IPv6 extension header of {peer} that is not accepted"),
-            "nothing, extension headers serve to pass filters; a product that needs one is worth a report",
+            "at most eight IPv6 extension headers in their order, no routing header of type 0",
+            format!("a chain of IPv6 extension headers of {peer} that no stack sends"),
+            "nothing, such chains serve to pass filters",
         ),
         Reason::TcpFlags => (
             "TCP flags that a stack sends",

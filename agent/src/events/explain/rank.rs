@@ -333,13 +333,18 @@ impl<'a> Asked<'a> {
 
     fn peer(&self) -> Option<Explanation> {
         let peer = self.question.peer?;
+        // A packet to a group is near the rules that name groups: the programs say which by the rule that they came nearest to.
+        let nearest = self.question.rule.map(usize::from);
+        let to_group = nearest
+            .and_then(|index| self.knowledge.rules.get(index))
+            .is_some_and(|rule| rule.to_groups);
         let rules: Vec<&KnownRule> = self
             .rules
             .iter()
             .copied()
             .filter(|rule| {
                 matches!(rule.precedence, Precedence::Failsafe | Precedence::Allow)
-                    && !rule.to_groups
+                    && rule.to_groups == to_group
             })
             .collect();
         let unbound = self.in_state(|state| *state == State::Unbound);

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use agent_common::tables::Plane;
+
 use super::ask::{message, question};
 use super::fixtures::facts;
 use crate::compile::resolve::resolve;
@@ -233,4 +235,29 @@ fn the_page_quotes_what_is_said() {
         quotes += 1;
     }
     assert_eq!(quotes, 10);
+}
+
+/// What a stranger sends to a group that a rule names is near that rule, which the programs name; what it sends to this host is not.
+#[test]
+fn a_stranger_to_a_named_group() {
+    let knowledge = host(&catalogue(), "spinetix");
+    let rules = knowledge.index.at(Plane::IngressUdp, 5353);
+    let named = rules.into_iter().find(|&index| {
+        let rule = knowledge.rules.get(index);
+        rule.is_some_and(|rule| rule.to_groups)
+    });
+    let named = named.map(|index| u16::try_from(index).unwrap());
+    assert!(named.is_some(), "a rule for the group of mDNS");
+    let near = |rule| {
+        let question = Question {
+            rule,
+            ..question("ingress udp 10.9.9.9 5353")
+        };
+        let found = knowledge.explain(&question);
+        (found.kind, found.near_rows.join(" "))
+    };
+    let (kind, rows) = near(named);
+    assert_eq!(kind, Kind::Peer);
+    assert!(rows.contains("spinetix/player-services/11"), "{rows}");
+    assert_ne!(near(None).0, Kind::Peer);
 }
