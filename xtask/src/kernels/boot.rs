@@ -19,11 +19,12 @@ use crate::process::{output, shown};
 const LONGEST: Duration = Duration::from_secs(480);
 
 /// The kernel reaches init in about 4 s, on a busy machine in a minute. Under emulation a boot now and then stops long before that, idle,
-/// waiting for a timer that was lost; nothing of ours has run then, so such a boot is tried again, and said to be.
+/// waiting for a timer that was lost.
 const FIRST_WORD: Duration = Duration::from_secs(120);
 
-/// As many boots as may stop before init.
-const BOOTS: usize = 3;
+/// As many boots as there are at most. Emulated kernels stop or panic now and then, at any place and with the object that passed a minute
+/// ago: such a boot is tried again, and said to be. What is wrong with ours comes back each time, or is in the report.
+const BOOTS: usize = 4;
 
 /// As many lines as show what a kernel died of.
 const SILENCE_TAIL: usize = 40;
@@ -103,10 +104,10 @@ fn shared_libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
 pub(crate) fn boot(kernel: &Unpacked, initramfs: &Path) -> Result<Report> {
     for _ in 1..BOOTS {
         let report = boot_once(kernel, initramfs)?;
-        if report.has_begun() {
-            return Ok(report);
+        match report.accident {
+            None => return Ok(report),
+            Some(said) => eprintln!("{}: {said}\nbooting again", kernel.release),
         }
-        eprintln!("{}: init was not reached; booting again", kernel.release);
     }
     boot_once(kernel, initramfs)
 }
@@ -187,7 +188,7 @@ fn boot_once(kernel: &Unpacked, initramfs: &Path) -> Result<Report> {
         let tail = said
             .get(said.len().saturating_sub(SILENCE_TAIL)..)
             .unwrap_or_default();
-        report.failures.push(format!(
+        report.cut_short(format!(
             "ended before its report was whole, after {:.0} s; it said last:\n    {}",
             begin.elapsed().as_secs_f32(),
             tail.join("\n    ")

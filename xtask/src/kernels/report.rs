@@ -45,6 +45,8 @@ pub(crate) struct Report {
     pub(crate) lines: Vec<Line>,
     /// What kept it from trying.
     pub(crate) failures: Vec<String>,
+    /// How it ended by itself, with nothing found wrong until then: the kernel stopped, and may not the next time.
+    pub(crate) accident: Option<String>,
     begun: bool,
     end: bool,
 }
@@ -58,6 +60,18 @@ impl Report {
     /// Whether init has said anything.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// Takes that it ended early, and what was said last. An accident is a failure, too, where it is not tried again.
+    pub(crate) fn cut_short(&mut self, said: String) {
+        /// What a kernel says when our init is what died.
+        const INIT_DIED: &str = "Attempted to kill init";
+        let refused = |line: &Line| matches!(line.outcome, Outcome::Refused { .. });
+        let sound = self.failures.is_empty() && !self.lines.iter().any(refused);
+        if sound && !said.contains(INIT_DIED) {
+            self.accident = Some(said.clone());
+        }
+        self.failures.push(said);
     }
 
     /// Takes one line of the serial console.
@@ -255,5 +269,33 @@ mod tests {
 | `a`     | xdp  | 7 instructions, 1.5 ms |
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn only_what_stops_by_itself_is_an_accident() {
+        let stops = "Kernel panic - not syncing: Fatal exception";
+        for (lines, said, expected) in [
+            (&[][..], "", true),
+            (&["@@ program\tclock\ttc"], stops, true),
+            (
+                &["@@ program\tclock\ttc", "@@ refused\tEINVAL"],
+                stops,
+                false,
+            ),
+            (&["@@ failed\tno bpffs"], stops, false),
+            (
+                &[],
+                "Kernel panic - not syncing: Attempted to kill init!",
+                false,
+            ),
+        ] {
+            let mut report = Report::default();
+            for line in lines {
+                report.read(line);
+            }
+            report.cut_short(said.to_owned());
+            assert_eq!(report.accident.is_some(), expected, "{lines:?} {said}");
+            assert!(!report.faults().is_empty());
+        }
     }
 }
