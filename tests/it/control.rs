@@ -2,7 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use portcullis_tests::daemon::{Agent, CONFIGURATION, binary, portcullis, portcullis_json};
 use portcullis_tests::link::wait_listens;
 use portcullis_tests::netns::Namespace;
@@ -278,7 +281,16 @@ fn a_pause_ends_with_the_daemon_dead() {
 pub(crate) struct Held {
     near: TcpStream,
     /// Another process holds the far end, so that it is not the operator's.
-    _server: Running,
+    server: Running,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The server's children, too: of a session that was cut they never learn the end.
+        if let Ok(group) = i32::try_from(self.server.id()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
 }
 
 impl Held {
@@ -292,6 +304,7 @@ impl Held {
     pub(crate) fn to(server: &Namespace, address: &str, client: &Namespace, port: u16) -> Self {
         let mut echo = server.command("socat");
         echo.args([&format!("TCP4-LISTEN:{port},fork,reuseaddr"), "EXEC:cat"]);
+        echo.process_group(0);
         let running = Running::start(&mut echo).unwrap();
         wait_listens(server, "tcp", port).unwrap();
         let to = at(address, port);
@@ -300,7 +313,7 @@ impl Held {
             .unwrap();
         let mut held = Self {
             near,
-            _server: running,
+            server: running,
         };
         assert!(held.lives(), "port {port}");
         held
