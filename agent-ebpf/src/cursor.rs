@@ -344,3 +344,15 @@ fn interface(context: &TcContext) -> u32 {
     // SAFETY: the context pointer is the kernel's, valid for the whole call.
     unsafe { (*context.skb.skb).ifindex }
 }
+
+/// `PACKET_LOOPBACK` of linux/if_packet.h.
+const PACKET_LOOPBACK: u32 = 5;
+
+/// Whether this is the copy of what the host itself sent to a group, on its way to members on the same host. The kernel alone says so: no
+/// frame from a link has this type. Nothing of it leaves or comes to the host, egress has judged what others get, and XDP does not see it
+/// at all; so it passes.
+#[inline(always)]
+pub(crate) fn is_looped_back(context: &TcContext) -> bool {
+    // SAFETY: the context pointer is the kernel's, valid for the whole call.
+    unsafe { (*context.skb.skb).pkt_type == PACKET_LOOPBACK }
+}

@@ -27,7 +27,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::error;
 
-use crate::cursor::{Driver, DriverFrags, TcEgress, TcIngress};
+use crate::cursor::{Driver, DriverFrags, TcEgress, TcIngress, is_looped_back};
 use crate::report::Call;
 use crate::world::World;
 
@@ -46,6 +46,9 @@ pub fn xdp_ingress_frags(context: XdpContext) -> u32 {
 /// Ingress where XDP would cost more than it saves, or is taken.
 #[classifier]
 pub fn tc_ingress(context: TcContext) -> i32 {
+    if is_looped_back(&context) {
+        return TC_ACT_UNSPEC;
+    }
     tc_action(first(&TcIngress::<true>(context)))
 }
 
@@ -82,6 +85,9 @@ pub fn tc_egress_rare(context: TcContext) -> i32 {
 /// Ingress of a device without a link header: a tunnel.
 #[classifier]
 pub fn tc_ingress_l3(context: TcContext) -> i32 {
+    if is_looped_back(&context) {
+        return TC_ACT_UNSPEC;
+    }
     tc_action(any(&TcIngress::<false>(context)))
 }
 
