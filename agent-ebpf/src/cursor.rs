@@ -164,7 +164,7 @@ impl<const ETHERNET: bool> Frame for SkbFrame<ETHERNET> {
 
 /// A pointer to one element of a table in a map value.
 ///
-/// The index is masked here, behind [`black_box`], because LLVM may keep it in a wider stack slot, and the verifiers of 5.10 and 6.1 then
+/// The index is masked here, by [`below`], because LLVM may keep it in a wider stack slot, and the verifiers of 5.10 and 6.1 then
 /// forget its range ("unbounded min value").
 ///
 /// # Safety

@@ -299,13 +299,13 @@ fn no_gap_and_no_mixture() {
 }
 
 #[test]
-#[ignore = "takes many minutes"]
+#[ignore = "twenty minutes: `cargo xtask test --long` runs it"]
 fn no_gap_and_no_mixture_in_a_thousand_switches_at_tc() {
     check("tc", &LONG);
 }
 
 #[test]
-#[ignore = "takes many minutes"]
+#[ignore = "twenty minutes: `cargo xtask test --long` runs it"]
 fn no_gap_and_no_mixture_in_a_thousand_switches_at_xdp() {
     check("xdp", &LONG);
 }
