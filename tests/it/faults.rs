@@ -88,10 +88,9 @@ fn no_descriptors() {
         let set = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &raw const limit, old) };
         assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
     };
-    // The control socket is served from here on; its thread may come after READY.
-    says(&troubled.site.server, &["apply"], 0, "unchanged");
-    troubled.open_for_stranger();
+    // From READY on the control socket needs none of its own.
     limit(0);
+    troubled.open_for_stranger();
     // What can't be read or loaded is not put in force, and what is stays.
     troubled.agent.hang_up().unwrap();
     wait_for("the refusal", PATIENCE, || {
@@ -110,6 +109,29 @@ fn no_descriptors() {
     .unwrap();
     troubled.strangers(true);
     troubled.state("enforcing");
+}
+
+#[test]
+fn a_control_socket_that_has_no_place_is_served_once_it_has() {
+    let site = Site::new();
+    let path = "/run/portcullis/control.sock";
+    site.server
+        .write(&format!("{path}/in-the-way"), "")
+        .unwrap();
+    let text = configuration("tc", "deny", "");
+    let mut agent = Agent::start(&site.server, &text, "json").unwrap();
+    let status = portcullis_json(&site.server, &["status", "--json"]).unwrap();
+    assert_eq!(status["state"], "degraded", "{status}");
+    let problems = status["problems"].to_string();
+    assert!(problems.contains("control socket"), "{problems}");
+    says(&site.server, &["apply"], 3, "no daemon runs");
+    site.server.text(&format!("rm -r {path}")).unwrap();
+    wait_for("the control socket", PATIENCE, || {
+        Ok(portcullis_text(&site.server, &["apply"]).ok())
+    })
+    .unwrap();
+    let status = portcullis_json(&site.server, &["status", "--json"]).unwrap();
+    assert_eq!(status["state"], "enforcing", "{}", agent.log());
 }
 
 #[test]

@@ -16,12 +16,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio::time::timeout;
 
 use super::files::Directories;
+use super::{Daemon, Event};
 use crate::commands::status;
 use crate::control::{self, Answer, Became, Command, MOST_REQUEST};
 
@@ -61,29 +63,63 @@ impl Control {
         event: fn(Asked) -> E,
     ) -> Result<Self> {
         let path = control::path(&directories.runtime);
-        let listener = bind(&path)
-            .with_context(|| format!("cannot listen on the control socket {}", path.display()))?;
+        let cannot = || format!("cannot listen on the control socket {}", path.display());
+        let listener = bind(&path).with_context(cannot)?;
         let server = Server {
             directories: directories.clone(),
             events,
             event,
             one: Semaphore::new(1),
         };
+        // Whatever takes a descriptor is there, or known to be missing, when this returns.
+        let (ready, served) = std::sync::mpsc::channel();
         thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                match runtime {
-                    Ok(runtime) => {
-                        LocalSet::new().block_on(&runtime, Rc::new(server).serve(listener))
-                    }
-                    Err(error) => log::error!("the control socket is not served: {error}"),
+            .spawn(move || match prepared(listener) {
+                Ok((runtime, listener)) => {
+                    // Who waits for it is there.
+                    let _ = ready.send(Ok(()));
+                    LocalSet::new().block_on(&runtime, Rc::new(server).serve(listener));
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
                 }
             })
-            .context("cannot start the control socket's thread")?;
+            .with_context(cannot)?;
+        served.recv().with_context(cannot)?.with_context(cannot)?;
         Ok(Self { path })
+    }
+}
+
+impl Daemon {
+    /// Serves the control socket, where it is not served yet: what was in the way may be gone. Enforcement does not hang on it, and signals
+    /// still come.
+    pub(super) fn listen(&mut self) {
+        if self.control.is_some() {
+            return;
+        }
+        match Control::listen(&self.directories, self.answers.clone(), Event::Asked) {
+            Ok(control) => {
+                self.control = Some(control);
+                if let Some(deaf) = self.deaf.take() {
+                    log::info!("the control socket is served now");
+                    self.problems.retain(|it| *it != deaf);
+                    self.note_problems();
+                    self.say();
+                }
+            }
+            Err(error) => {
+                let problem = format!("{error:#}");
+                if !self.problems.contains(&problem) {
+                    log::error!("{problem}");
+                    let told = self.deaf.replace(problem.clone());
+                    self.problems.retain(|it| Some(it) != told.as_ref());
+                    self.problems.push(problem);
+                    self.note_problems();
+                    self.say();
+                }
+            }
+        }
     }
 }
 
@@ -99,6 +135,17 @@ fn bind(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
+/// The thread's event loop, with the listener in it. Made in the thread: a loop may not be dropped by another one.
+fn prepared(listener: std::os::unix::net::UnixListener) -> io::Result<(Runtime, UnixListener)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let entered = runtime.enter();
+    let listener = UnixListener::from_std(listener)?;
+    drop(entered);
+    Ok((runtime, listener))
+}
+
 struct Server<E> {
     directories: Directories,
     events: UnboundedSender<E>,
@@ -108,14 +155,7 @@ struct Server<E> {
 }
 
 impl<E: Send + 'static> Server<E> {
-    async fn serve(self: Rc<Self>, listener: std::os::unix::net::UnixListener) {
-        let listener = match UnixListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                log::error!("the control socket is not served: {error}");
-                return;
-            }
-        };
+    async fn serve(self: Rc<Self>, listener: UnixListener) {
         let waiting = Waiting::default();
         let mut number = 0;
         loop {

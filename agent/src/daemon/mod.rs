@@ -125,7 +125,10 @@ struct Daemon {
     checked: Instant,
     looked: Instant,
     losses: Losses,
-    _control: Option<Control>,
+    /// The control socket; none where it can't be served now.
+    control: Option<Control>,
+    /// Why it is not, as it was told.
+    deaf: Option<String>,
     _lock: Lock,
 }
 
@@ -175,6 +178,7 @@ impl Daemon {
         let lost = self.enforced.as_ref().is_some_and(|it| !it.lost.is_empty());
         if self.checked.elapsed() >= if lost { put_back::SOON } else { CHECK } {
             self.checked = Instant::now();
+            self.listen();
             self.look_at_the_host();
             self.look_at_losses();
         }

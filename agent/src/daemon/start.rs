@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::Daemon;
 use super::change::Host;
-use super::control::Control;
 use super::enforce::{Mode, Refusal};
 use super::files::{Directories, Lock};
 use super::guard::is_attached;
@@ -20,7 +20,6 @@ use super::ready::Ready;
 use super::reporter::Reporter;
 use super::signals::Signals;
 use super::trouble::{Trouble, refused};
-use super::{Daemon, Event};
 use crate::cli::RunArgs;
 use crate::commands::{Outcome, Status};
 use crate::dataplane::Pinned;
@@ -78,7 +77,8 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         checked: Instant::now(),
         looked: Instant::now(),
         losses: Losses::default(),
-        _control: None,
+        control: None,
+        deaf: None,
         _lock: lock,
     };
     daemon.known = daemon.known_names();
@@ -107,16 +107,7 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
     }
     drop(spare);
     drop(before);
-    let events = daemon.answers.clone();
-    match Control::listen(&daemon.directories, events, Event::Asked) {
-        Ok(control) => daemon._control = Some(control),
-        // Enforcement does not hang on it, and signals still come.
-        Err(error) => {
-            log::error!("{error:#}");
-            daemon.problems.push(format!("{error:#}"));
-            daemon.note_problems();
-        }
-    }
+    daemon.listen();
     daemon.say();
     daemon.manager.ready();
     daemon.serve(&mut signals, receiver).await;
