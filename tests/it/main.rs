@@ -17,6 +17,8 @@ mod discovery;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod every_port;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod flood;
@@ -57,4 +59,8 @@ mod taken;
 #[cfg(test)]
 mod totals;
 #[cfg(test)]
+mod transfer;
+#[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod vrrp;

@@ -16,7 +16,7 @@ use crate::site::{CLIENT, SERVER, STRANGER, Site};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node of a cluster, whose peers are the client's networks: forty TCP ports, and three over UDP.
-fn configuration(hook: &str) -> String {
+pub(crate) fn node(hook: &str) -> String {
     format!(
         r#"schema = 1
 interfaces = ["eth0"]
@@ -50,9 +50,9 @@ ntp = false
     )
 }
 
-/// The ports that the plan opens to a peer.
+/// The ports that the plan opens to a peer on the host itself; a rule for groups opens none there.
 #[track_caller]
-fn planned(plan: &Value, transport: &str, peer: &str) -> BTreeSet<u16> {
+pub(crate) fn planned(plan: &Value, transport: &str, peer: &str) -> BTreeSet<u16> {
     let peer: IpAddr = peer.parse().unwrap();
     let rules = plan["ingress"]["rules"].as_array().unwrap();
     let strings = |value: &Value| -> Vec<String> {
@@ -66,7 +66,9 @@ fn planned(plan: &Value, transport: &str, peer: &str) -> BTreeSet<u16> {
                 || it.parse::<IpNet>().is_ok_and(|it| it.contains(&peer))
         })
     };
-    let rules = rules.iter().filter(|rule| rule["transport"] == transport);
+    let rules = rules.iter().filter(|rule| {
+        rule["transport"] == transport && rule["groups"].as_array().unwrap().is_empty()
+    });
     let ports = rules
         .filter(admits)
         .flat_map(|rule| strings(&rule["ports"]));
@@ -117,14 +119,20 @@ fn range(text: &str) -> RangeInclusive<u16> {
     first.parse().unwrap()..=last.parse().unwrap()
 }
 
-/// A guarded server, its plan, and what scans it. Errors about closed ports are not held back by a rate, so that all are heard.
+/// Errors about closed ports are not held back by a rate, so that all are heard.
+#[track_caller]
+pub(crate) fn speaks_of_each_port(host: &Namespace) {
+    for key in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
+        host.sysctl(key, "0").unwrap();
+    }
+}
+
+/// A guarded server, its plan, and what scans it.
 #[track_caller]
 fn guarded(hook: &str) -> (Site, Agent, Value) {
     let site = Site::new();
-    for key in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
-        site.server.sysctl(key, "0").unwrap();
-    }
-    let agent = Agent::start(&site.server, &configuration(hook), "json").unwrap();
+    speaks_of_each_port(&site.server);
+    let agent = Agent::start(&site.server, &node(hook), "json").unwrap();
     let plan = portcullis_json(&site.server, &["plan", "--json"]).unwrap();
     (site, agent, plan)
 }

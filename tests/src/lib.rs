@@ -20,6 +20,7 @@ pub mod process;
 pub mod random;
 pub mod raw;
 pub mod rows;
+pub mod scanner;
 pub mod seccomp;
 pub mod service;
 pub mod veth;

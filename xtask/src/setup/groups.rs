@@ -88,6 +88,8 @@ const TEST: &[Need] = &[
     program("hping3", "hping3"),
     program("dnsmasq-base", "dnsmasq"),
     program("bind9-dnsutils", "dig"),
+    program("keepalived", "keepalived"),
+    program("traceroute", "traceroute"),
 ];
 
 const BENCH: &[Need] = &[
