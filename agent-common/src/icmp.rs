@@ -70,13 +70,19 @@ fn echo_key<A: Address>(local: A, peer: A, identifier: u16) -> FlowKey {
     FlowKey::new(A::ICMP, local, identifier, peer, 0)
 }
 
-/// A message to this host. `quoted` reads the packet that an error quotes.
+/// Whether a message of this type quotes the packet that it is about.
+#[inline(always)]
+pub(crate) fn is_error<A: Address>(of: u8) -> bool {
+    kind::<A>(of) == Kind::Error
+}
+
+/// A message to this host. `quoted` is the packet that an error quotes, as far as it can be read.
 #[inline(always)]
 pub(crate) fn ingress<A: Host, W: Lookup>(
     world: &W,
     network: &Network<A>,
     head: IcmpHead,
-    quoted: impl FnOnce() -> Option<Quoted<A>>,
+    quoted: Option<&Quoted<A>>,
 ) -> Verdict {
     let kind = kind::<A>(head.kind);
     match kind {
@@ -114,8 +120,8 @@ pub(crate) fn ingress<A: Host, W: Lookup>(
             let key = echo_key(network.destination, network.source, head.identifier);
             reply(world, &key, 0).unwrap_or(stands)
         }
-        Kind::Error => match quoted() {
-            Some(quoted) if quoted.source == network.destination && would_send(world, &quoted) => {
+        Kind::Error => match quoted {
+            Some(quoted) if quoted.source == network.destination && would_send(world, quoted) => {
                 Verdict::pass(Reason::Related)
             }
             _ if stands.passes() => stands,
@@ -131,7 +137,7 @@ pub(crate) fn egress<A: Host, W: Lookup>(
     world: &W,
     network: &Network<A>,
     head: IcmpHead,
-    quoted: impl FnOnce() -> Option<Quoted<A>>,
+    quoted: Option<&Quoted<A>>,
 ) -> Verdict {
     let kind = kind::<A>(head.kind);
     if kind == Kind::Redirect {
@@ -174,8 +180,8 @@ pub(crate) fn egress<A: Host, W: Lookup>(
             }
             if back.passes() { answer(back) } else { stands }
         }
-        Kind::Error if rules.action() != CellAction::Allow => match quoted() {
-            Some(quoted) if quoted.source == network.destination && let_in(world, &quoted) => {
+        Kind::Error if rules.action() != CellAction::Allow => match quoted {
+            Some(quoted) if quoted.source == network.destination && let_in(world, quoted) => {
                 Verdict::pass(Reason::Related)
             }
             _ if stands.passes() => stands,

@@ -8,7 +8,7 @@ use crate::group;
 use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
 use crate::net::{Address, EtherType, IpProto, V4, V6};
-use crate::packet::{Network, Segment};
+use crate::packet::{Network, Quoted, Segment, Transport};
 use crate::parse::{self, Link, Plain};
 use crate::tables::{Head, Plane, facts, other};
 use crate::verdict::{Reason, Verdict};
@@ -112,7 +112,7 @@ fn read<F: Frame + ?Sized, W: Lookup, A: Host>(
     link: &Link,
     summary: &mut Summary,
     refused: &mut Verdict,
-) -> Option<W::Kept<A>> {
+) -> Option<W::Kept<Network<A>>> {
     match A::header(frame, world, link.network, summary) {
         Ok(mut packet) => {
             packet.to_group |= link.is_to_group();
@@ -134,43 +134,73 @@ fn whole<F: Frame + ?Sized, W: Lookup, A: Host>(
     packet: &Network<A>,
     summary: &mut Summary,
 ) -> Verdict {
+    let mut quoted = None;
     let read = match packet.protocol {
         IpProto::TCP => parse::tcp(frame, packet),
         IpProto::UDP => parse::udp(frame, packet),
-        protocol if protocol == A::ICMP => {
-            let head = match parse::icmp(frame, packet) {
-                Ok(head) => head,
-                Err(reason) => return Verdict::deny(reason),
-            };
-            summary.source_port = u16::from(head.kind) << 8 | u16::from(head.code);
-            summary.destination_port = head.identifier;
-            let quoted = || parse::quoted(frame, packet);
-            return match direction {
-                Direction::Ingress => icmp::ingress(world, packet, head, quoted),
-                Direction::Egress => icmp::egress(world, packet, head, quoted),
-            };
-        }
-        protocol => return protocol_alone(direction, world, packet, protocol),
+        protocol if protocol == A::ICMP => parse::icmp(frame, packet).map(|head| {
+            if icmp::is_error::<A>(head.kind) {
+                quoted = parse::quoted(frame, packet).and_then(|quoted| world.keep_quoted(quoted));
+            }
+            head.into()
+        }),
+        _ => Ok(Transport::default()),
     };
     match read {
-        Ok(segment) => {
-            describe(&segment, summary);
-            if packet.to_group {
-                group::transport(direction, world, &segment)
+        Ok(transport) => {
+            describe(transport, summary);
+            if packet.protocol == A::ICMP {
+                world.judge_icmp(direction, packet, transport, quoted.as_deref())
             } else {
-                transport(direction, world, &segment)
+                world.judge(direction, packet, transport)
             }
         }
         Err(reason) => Verdict::deny(reason),
     }
 }
 
+/// The decision over a packet whose headers have been read, but for ICMP: [`Lookup::judge`] in one piece.
+#[inline(always)]
+pub fn headers<A: Host, W: Lookup>(
+    direction: Direction,
+    world: &W,
+    packet: &Network<A>,
+    transport: Transport,
+) -> Verdict {
+    match packet.protocol {
+        IpProto::TCP | IpProto::UDP => {
+            let segment = packet.segment(transport);
+            if packet.to_group {
+                group::transport(direction, world, &segment)
+            } else {
+                self::transport(direction, world, &segment)
+            }
+        }
+        protocol => protocol_alone(direction, world, packet, protocol),
+    }
+}
+
+/// The same of an ICMP message: [`Lookup::judge_icmp`] in one piece. `quoted` is what an error quotes, as far as it can be read.
+#[inline(always)]
+pub fn message<A: Host, W: Lookup>(
+    direction: Direction,
+    world: &W,
+    packet: &Network<A>,
+    transport: Transport,
+    quoted: Option<&Quoted<A>>,
+) -> Verdict {
+    match direction {
+        Direction::Ingress => icmp::ingress(world, packet, transport.into(), quoted),
+        Direction::Egress => icmp::egress(world, packet, transport.into(), quoted),
+    }
+}
+
 /// Notes ports and flags in the summary.
 #[inline(always)]
-fn describe<A: Address>(segment: &Segment<A>, summary: &mut Summary) {
-    summary.source_port = segment.source_port;
-    summary.destination_port = segment.destination_port;
-    summary.tcp_flags = segment.flags;
+fn describe(transport: Transport, summary: &mut Summary) {
+    summary.source_port = transport.source_port;
+    summary.destination_port = transport.destination_port;
+    summary.tcp_flags = transport.flags;
 }
 
 /// The summary of a plain segment, made only where there is something to report.
@@ -183,7 +213,14 @@ pub fn summary<A: Address, F: Frame + ?Sized>(segment: &Segment<A>, frame: &F) -
         ..Summary::default()
     };
     summary.set_addresses(segment.source, segment.destination);
-    describe(segment, &mut summary);
+    describe(
+        Transport {
+            source_port: segment.source_port,
+            destination_port: segment.destination_port,
+            flags: segment.flags,
+        },
+        &mut summary,
+    );
     summary
 }
 

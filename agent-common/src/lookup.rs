@@ -2,12 +2,16 @@
 
 use core::ops::Deref;
 
+use crate::event::Direction;
 use crate::flow::{Began, FlowEntry, FlowKey, FlowTable};
 use crate::fragment::FragmentEntry;
+use crate::icmp::Host;
+use crate::judge;
 use crate::net::Address;
-use crate::packet::Network;
+use crate::packet::{Network, Quoted, Transport};
 use crate::tables::{Cell, Head, Plane};
 use crate::trie::Trie;
+use crate::verdict::Verdict;
 
 /// The bank in force, the flow tables, and the clock.
 ///
@@ -15,8 +19,8 @@ use crate::trie::Trie;
 pub trait Lookup: Trie {
     /// A flow's entry, shared with other CPUs.
     type Flow: Deref<Target = FlowEntry>;
-    /// A packet's header.
-    type Kept<A: Address + 'static>: Deref<Target = Network<A>>;
+    /// A value that is kept while a packet is judged.
+    type Kept<T: 'static>: Deref<Target = T>;
 
     /// The bank's head.
     fn head(&self) -> &Head;
@@ -50,7 +54,40 @@ pub trait Lookup: Trie {
     }
 
     /// Holds a packet's header while it is judged. The programs keep it out of their stack, in memory that the verifier knows nothing of.
-    fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<Self::Kept<A>>;
+    fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<Self::Kept<Network<A>>>;
+    /// The same of the packet that an ICMP error quotes.
+    fn keep_quoted<A: Address + 'static>(&self, quoted: Quoted<A>)
+    -> Option<Self::Kept<Quoted<A>>>;
+
+    /// The decision over a packet whose headers have been read, but for ICMP. The programs answer by functions of their own, which the
+    /// verifier proves by themselves, once for all that leads there.
+    #[inline(always)]
+    fn judge<A: Host>(
+        &self,
+        direction: Direction,
+        packet: &Network<A>,
+        transport: Transport,
+    ) -> Verdict
+    where
+        Self: Sized,
+    {
+        judge::headers(direction, self, packet, transport)
+    }
+
+    /// The same of an ICMP message. `quoted` is what an error quotes, as far as it can be read.
+    #[inline(always)]
+    fn judge_icmp<A: Host>(
+        &self,
+        direction: Direction,
+        packet: &Network<A>,
+        transport: Transport,
+        quoted: Option<&Quoted<A>>,
+    ) -> Verdict
+    where
+        Self: Sized,
+    {
+        judge::message(direction, self, packet, transport, quoted)
+    }
 
     /// The entry of a flow.
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Flow>;

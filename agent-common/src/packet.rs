@@ -27,6 +27,17 @@ impl<A> Segment<A> {
     }
 }
 
+/// What the header after IP says, in words common to all transports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transport {
+    /// Sender's port. Of an ICMP message: the type in the upper octet, the code in the lower.
+    pub source_port: u16,
+    /// Receiver's port. Of an ICMP message: the identifier, where it is an echo.
+    pub destination_port: u16,
+    /// TCP flags; 0 for all others.
+    pub flags: u8,
+}
+
 /// A packet's place among the fragments of a larger one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
@@ -79,14 +90,14 @@ pub struct Network<A> {
 impl<A: Address> Network<A> {
     /// With this transport.
     #[inline(always)]
-    pub fn segment(&self, source_port: u16, destination_port: u16, flags: u8) -> Segment<A> {
+    pub fn segment(&self, transport: Transport) -> Segment<A> {
         Segment {
             source: self.source,
             destination: self.destination,
             protocol: self.protocol,
-            source_port,
-            destination_port,
-            flags,
+            source_port: transport.source_port,
+            destination_port: transport.destination_port,
+            flags: transport.flags,
         }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) use link::{Link, link};
 
 use crate::frame::{Frame, Header};
 use crate::net::{Address, EtherType, IpProto, V4, V6};
-use crate::packet::{Network, Quoted, Segment};
+use crate::packet::{Network, Quoted, Segment, Transport};
 use crate::verdict::Reason;
 
 macro_rules! headers {
@@ -73,6 +73,28 @@ pub struct IcmpHead {
     pub code: u8,
     /// The identifier, where it is an echo.
     pub identifier: u16,
+}
+
+impl From<IcmpHead> for Transport {
+    #[inline(always)]
+    fn from(head: IcmpHead) -> Self {
+        Self {
+            source_port: u16::from(head.kind) << 8 | u16::from(head.code),
+            destination_port: head.identifier,
+            flags: 0,
+        }
+    }
+}
+
+impl From<Transport> for IcmpHead {
+    #[inline(always)]
+    fn from(transport: Transport) -> Self {
+        Self {
+            kind: (transport.source_port >> 8) as u8,
+            code: transport.source_port as u8,
+            identifier: transport.destination_port,
+        }
+    }
 }
 
 /// The EtherType of a frame that may be plain: without a tag in band, and to one host. A tag that the network card took off changes nothing.
@@ -188,7 +210,7 @@ const MORE_OR_OFFSET: u16 = 0x3fff;
 pub(crate) fn tcp<F: Frame + ?Sized, A: Address>(
     frame: &F,
     network: &Network<A>,
-) -> Result<Segment<A>, Reason> {
+) -> Result<Transport, Reason> {
     if network.payload_length < 20 {
         return Err(Reason::Header);
     }
@@ -198,11 +220,11 @@ pub(crate) fn tcp<F: Frame + ?Sized, A: Address>(
     if tcp.offset >> 4 < 5 {
         return Err(Reason::Header);
     }
-    Ok(network.segment(
-        u16::from_be(tcp.source),
-        u16::from_be(tcp.destination),
-        tcp.flags,
-    ))
+    Ok(Transport {
+        source_port: u16::from_be(tcp.source),
+        destination_port: u16::from_be(tcp.destination),
+        flags: tcp.flags,
+    })
 }
 
 /// Ports of a UDP datagram.
@@ -210,14 +232,18 @@ pub(crate) fn tcp<F: Frame + ?Sized, A: Address>(
 pub(crate) fn udp<F: Frame + ?Sized, A: Address>(
     frame: &F,
     network: &Network<A>,
-) -> Result<Segment<A>, Reason> {
+) -> Result<Transport, Reason> {
     if network.payload_length < 8 {
         return Err(Reason::Header);
     }
     let udp = frame
         .load::<Udp>(network.payload)
         .ok_or(Reason::Unreadable)?;
-    Ok(network.segment(u16::from_be(udp.source), u16::from_be(udp.destination), 0))
+    Ok(Transport {
+        source_port: u16::from_be(udp.source),
+        destination_port: u16::from_be(udp.destination),
+        flags: 0,
+    })
 }
 
 /// Type, code and identifier of an ICMP or ICMPv6 message.

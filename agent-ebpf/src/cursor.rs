@@ -1,16 +1,14 @@
 //! The only pointers into packets and into tables: every read is checked against the frame's end or masked to the table's size.
 
 use core::arch::asm;
-use core::ffi::c_void;
 
-use agent_common::event::{DenyEvent, Direction, Hook, Summary};
+use agent_common::event::Summary;
 use agent_common::frame::{Frame, Header};
-use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 
 use crate::maps;
-use crate::report::Call;
 
 /// Headers lie within this many octets of a frame's beginning: the transport begins within 512, then an ICMP error 8, a quoted IPv4 60, its
 /// transport 20. A power of two, because the verifier forgets a range that was spilled and a mask at the use gives it back.
@@ -106,16 +104,23 @@ pub(crate) struct SkbFrame<const ETHERNET: bool> {
     interface: u32,
 }
 
+/// Makes the headers of a frame linear where they are not, and gives the frame's length.
+#[inline(always)]
+fn pull(context: &TcContext) -> u32 {
+    let length = context.len();
+    let wanted = if length < LINEAR { length } else { LINEAR };
+    if context.data() + wanted as usize > context.data_end() {
+        // A failure leaves the frame as it was; what can't be read is denied as unreadable.
+        let _ = context.pull_data(wanted);
+    }
+    length
+}
+
 impl<const ETHERNET: bool> SkbFrame<ETHERNET> {
     /// The frame of this call, its headers made linear where they are not (a sender through a packet ring leaves 14 octets linear).
     #[inline(always)]
     pub(crate) fn new(context: &TcContext) -> Self {
-        let length = context.len();
-        let wanted = if length < LINEAR { length } else { LINEAR };
-        if context.data() + wanted as usize > context.data_end() {
-            // A failure leaves the frame as it was; what can't be read is denied as unreadable.
-            let _ = context.pull_data(wanted);
-        }
+        let length = pull(context);
         // SAFETY: the context pointer is the kernel's, valid for the whole call.
         let tagged = unsafe { (*context.skb.skb).vlan_present } != 0;
         Self {
@@ -162,6 +167,132 @@ impl<const ETHERNET: bool> Frame for SkbFrame<ETHERNET> {
     }
 }
 
+/// A frame at the XDP hook whose bounds are asked for at each read: on the way of rare packets, where the verifier would otherwise walk on once
+/// for each length of what was read before.
+pub(crate) struct RareXdpFrame {
+    context: *mut xdp_md,
+}
+
+impl RareXdpFrame {
+    /// The frame of this call.
+    #[inline(always)]
+    pub(crate) fn new(context: &XdpContext) -> Self {
+        Self {
+            context: context.ctx,
+        }
+    }
+
+    #[inline(always)]
+    fn memory(&self) -> Memory {
+        // SAFETY: fields of the kernel's context, valid for the whole call.
+        let (start, end) = unsafe {
+            (
+                (&raw const (*self.context).data).read_volatile(),
+                (&raw const (*self.context).data_end).read_volatile(),
+            )
+        };
+        Memory {
+            start: start as usize,
+            end: end as usize,
+        }
+    }
+}
+
+impl Frame for RareXdpFrame {
+    #[inline(always)]
+    fn load<T: Header>(&self, at: u32) -> Option<T> {
+        self.memory().read(below::<HEADERS>(at))
+    }
+
+    #[inline(always)]
+    fn fixed<T: Header, const AT: u32>(&self) -> Option<T> {
+        self.memory().read(AT as usize)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        let memory = self.memory();
+        (memory.end - memory.start) as u32
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: a field of the kernel's context, valid for the whole call.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn has_stripped_tag(&self) -> bool {
+        false
+    }
+}
+
+/// A frame at a TC hook whose bounds are asked for at each read. The hook is part of the type, so that what reads it is compiled for one.
+pub(crate) struct RareSkbFrame<const ETHERNET: bool, const EGRESS: bool> {
+    context: *mut __sk_buff,
+}
+
+impl<const ETHERNET: bool, const EGRESS: bool> RareSkbFrame<ETHERNET, EGRESS> {
+    /// The frame of this call, its headers made linear where they are not.
+    #[inline(always)]
+    pub(crate) fn new(context: &TcContext) -> Self {
+        pull(context);
+        Self {
+            context: context.skb.skb,
+        }
+    }
+
+    #[inline(always)]
+    fn memory(&self) -> Memory {
+        // SAFETY: fields of the kernel's context, valid for the whole call.
+        let (start, end) = unsafe {
+            (
+                (&raw const (*self.context).data).read_volatile(),
+                (&raw const (*self.context).data_end).read_volatile(),
+            )
+        };
+        Memory {
+            start: start as usize,
+            end: end as usize,
+        }
+    }
+}
+
+impl<const ETHERNET: bool, const EGRESS: bool> Frame for RareSkbFrame<ETHERNET, EGRESS> {
+    #[inline(always)]
+    fn has_ethernet(&self) -> bool {
+        ETHERNET
+    }
+
+    #[inline(always)]
+    fn load<T: Header>(&self, at: u32) -> Option<T> {
+        self.memory().read(below::<HEADERS>(at))
+    }
+
+    #[inline(always)]
+    fn fixed<T: Header, const AT: u32>(&self) -> Option<T> {
+        self.memory().read(AT as usize)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: a field of the kernel's context, valid for the whole call.
+        unsafe { (*self.context).len }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.context).ifindex }
+    }
+
+    #[inline(always)]
+    fn has_stripped_tag(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.context).vlan_present != 0 }
+    }
+}
+
 /// A pointer to one element of a table in a map value.
 ///
 /// The index is masked here, by [`below`], because LLVM may keep it in a wider stack slot, and the verifiers of 5.10 and 6.1 then
@@ -178,20 +309,28 @@ pub(crate) unsafe fn element<T, const N: usize>(table: *const [T; N], index: u32
     unsafe { table.cast::<T>().cast_mut().add(index) }
 }
 
-/// Writes `value` to a map value and reads it from there: what the verifier knew of it is forgotten, and the compiler can't remember it.
-///
-/// # Safety
-///
-/// `place` points to a live, aligned map value that nobody else uses while the reference lives.
+/// Writes `value` to this CPU's room and reads it from there: what the verifier knew of it is forgotten, and the compiler can't remember it.
 #[inline(always)]
-pub(crate) unsafe fn keep<T>(place: *mut T, value: T) -> &'static T {
-    // SAFETY: the caller vouches for the place.
+pub(crate) fn keep<T, R>(room: &PerCpuArray<R>, value: T) -> Option<&'static T> {
+    const { assert!(size_of::<T>() <= size_of::<R>() && align_of::<T>() <= align_of::<R>()) };
+    let mut place = room.get_ptr_mut(0)?.cast::<T>();
+    // SAFETY: this CPU's own value, large enough and aligned; one packet at a time is judged on a CPU, and nobody else reads it.
     unsafe { place.write(value) };
-    let mut place = place;
     // SAFETY: no instruction; the compiler takes it for one that may change the pointer and all memory.
     unsafe { asm!("/* {0} */", inout(reg) place, options(nostack, preserves_flags)) };
     // SAFETY: the same place, written above.
-    unsafe { &*place }
+    Some(unsafe { &*place })
+}
+
+/// What [`keep`] wrote to this CPU's room for the same packet.
+///
+/// # Safety
+///
+/// It was a value of this type.
+#[inline(always)]
+pub(crate) unsafe fn kept<T, R>(room: &PerCpuArray<R>) -> Option<&'static T> {
+    // SAFETY: a live map value, which the caller vouches for.
+    room.get_ptr(0).map(|place| unsafe { &*place.cast::<T>() })
 }
 
 /// An empty summary for the rare packet that this CPU judges.
@@ -204,155 +343,8 @@ pub(crate) fn summary() -> Option<&'static mut Summary> {
     Some(summary)
 }
 
-/// A call of the XDP hook.
-pub(crate) struct Driver(pub(crate) XdpContext);
-
-/// A call of the XDP hook where frames may come in several buffers.
-pub(crate) struct DriverFrags(pub(crate) XdpContext);
-
-impl EbpfContext for Driver {
-    #[inline(always)]
-    fn as_ptr(&self) -> *mut c_void {
-        self.0.as_ptr()
-    }
-}
-
-impl EbpfContext for DriverFrags {
-    #[inline(always)]
-    fn as_ptr(&self) -> *mut c_void {
-        self.0.as_ptr()
-    }
-}
-
-impl Call for Driver {
-    const DIRECTION: Direction = Direction::Ingress;
-    const HOOK: Hook = Hook::Xdp;
-    type Frame = XdpFrame;
-    #[inline(always)]
-    fn frame(&self) -> XdpFrame {
-        XdpFrame::new(&self.0)
-    }
-    #[inline(always)]
-    fn interface(&self) -> u32 {
-        self.0.ingress_ifindex() as u32
-    }
-    #[inline(always)]
-    fn leave_to_rare(&self) {
-        // SAFETY: the context is the kernel's, and the array holds programs of this type.
-        unsafe { maps::RARE_XDP.tail_call(self, 0) };
-    }
-    #[inline(always)]
-    fn sender(&self) -> (u32, u64) {
-        (DenyEvent::NO_UID, 0)
-    }
-}
-
-impl Call for DriverFrags {
-    const DIRECTION: Direction = Direction::Ingress;
-    const HOOK: Hook = Hook::Xdp;
-    type Frame = XdpFrame;
-    #[inline(always)]
-    fn frame(&self) -> XdpFrame {
-        XdpFrame::new(&self.0)
-    }
-    #[inline(always)]
-    fn interface(&self) -> u32 {
-        self.0.ingress_ifindex() as u32
-    }
-    #[inline(always)]
-    fn leave_to_rare(&self) {
-        // SAFETY: the context is the kernel's, and the array holds programs of this type.
-        unsafe { maps::RARE_XDP_FRAGS.tail_call(self, 0) };
-    }
-    #[inline(always)]
-    fn sender(&self) -> (u32, u64) {
-        (DenyEvent::NO_UID, 0)
-    }
-}
-
-/// A call of the TC ingress hook; false: of a device without a link header.
-pub(crate) struct TcIngress<const ETHERNET: bool>(pub(crate) TcContext);
-
-/// A call of the TC egress hook; false: of a device without a link header.
-pub(crate) struct TcEgress<const ETHERNET: bool>(pub(crate) TcContext);
-
-impl<const ETHERNET: bool> EbpfContext for TcIngress<ETHERNET> {
-    #[inline(always)]
-    fn as_ptr(&self) -> *mut c_void {
-        self.0.as_ptr()
-    }
-}
-
-impl<const ETHERNET: bool> EbpfContext for TcEgress<ETHERNET> {
-    #[inline(always)]
-    fn as_ptr(&self) -> *mut c_void {
-        self.0.as_ptr()
-    }
-}
-
-impl<const ETHERNET: bool> Call for TcIngress<ETHERNET> {
-    const DIRECTION: Direction = Direction::Ingress;
-    const HOOK: Hook = Hook::Tc;
-    type Frame = SkbFrame<ETHERNET>;
-    #[inline(always)]
-    fn frame(&self) -> SkbFrame<ETHERNET> {
-        SkbFrame::new(&self.0)
-    }
-    #[inline(always)]
-    fn interface(&self) -> u32 {
-        interface(&self.0)
-    }
-    #[inline(always)]
-    fn leave_to_rare(&self) {
-        // SAFETY: the context is the kernel's, and the array holds programs of this type.
-        unsafe { maps::RARE_TC.tail_call(self, Direction::Ingress as u32) };
-    }
-    #[inline(always)]
-    fn sender(&self) -> (u32, u64) {
-        (DenyEvent::NO_UID, 0)
-    }
-}
-
-impl<const ETHERNET: bool> Call for TcEgress<ETHERNET> {
-    const DIRECTION: Direction = Direction::Egress;
-    const HOOK: Hook = Hook::Tc;
-    type Frame = SkbFrame<ETHERNET>;
-    #[inline(always)]
-    fn frame(&self) -> SkbFrame<ETHERNET> {
-        SkbFrame::new(&self.0)
-    }
-    #[inline(always)]
-    fn interface(&self) -> u32 {
-        interface(&self.0)
-    }
-    #[inline(always)]
-    fn leave_to_rare(&self) {
-        // SAFETY: the context is the kernel's, and the array holds programs of this type.
-        unsafe { maps::RARE_TC.tail_call(self, Direction::Egress as u32) };
-    }
-    #[inline(always)]
-    fn sender(&self) -> (u32, u64) {
-        let uid = self.0.get_socket_uid();
-        // SAFETY: the context pointer is the kernel's, valid for the whole call.
-        let cgroup = unsafe { generated::bpf_skb_cgroup_id(self.as_ptr().cast()) };
-        (uid, cgroup)
-    }
-}
-
 #[inline(always)]
-fn interface(context: &TcContext) -> u32 {
+pub(crate) fn interface(context: &TcContext) -> u32 {
     // SAFETY: the context pointer is the kernel's, valid for the whole call.
     unsafe { (*context.skb.skb).ifindex }
-}
-
-/// `PACKET_LOOPBACK` of linux/if_packet.h.
-const PACKET_LOOPBACK: u32 = 5;
-
-/// Whether this is the copy of what the host itself sent to a group, on its way to members on the same host. The kernel alone says so: no
-/// frame from a link has this type. Nothing of it leaves or comes to the host, egress has judged what others get, and XDP does not see it
-/// at all; so it passes.
-#[inline(always)]
-pub(crate) fn is_looped_back(context: &TcContext) -> bool {
-    // SAFETY: the context pointer is the kernel's, valid for the whole call.
-    unsafe { (*context.skb.skb).pkt_type == PACKET_LOOPBACK }
 }

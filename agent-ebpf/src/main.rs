@@ -9,7 +9,9 @@
 )]
 
 mod cursor;
+mod hooks;
 mod maps;
+mod parts;
 mod report;
 mod world;
 
@@ -27,7 +29,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::error;
 
-use crate::cursor::{Driver, DriverFrags, TcEgress, TcIngress, is_looped_back};
+use crate::hooks::{Driver, DriverFrags, TcEgress, TcIngress, is_looped_back};
 use crate::report::Call;
 use crate::world::World;
 
@@ -171,7 +173,7 @@ fn plain<C: Call, A: Host + Plain>(call: &C, world: &World, frame: &C::Frame) ->
 /// Every frame.
 #[inline(always)]
 fn any<C: Call>(call: &C) -> bool {
-    let frame = call.frame();
+    let frame = call.rare_frame();
     let Some(world) = World::in_force() else {
         return false;
     };

@@ -88,6 +88,13 @@ pub(crate) type Kept = [u64; 12];
 #[map]
 pub(crate) static KEPT: PerCpuArray<Kept> = PerCpuArray::with_max_entries(1, 0);
 
+/// Room for the packet that an ICMP error quotes.
+pub(crate) type KeptQuoted = [u64; 6];
+
+/// The packet that the ICMP error quotes which a CPU judges.
+#[map]
+pub(crate) static QUOTED: PerCpuArray<KeptQuoted> = PerCpuArray::with_max_entries(1, 0);
+
 /// What its headers said. Neither of the two has room on the stack.
 #[map]
 pub(crate) static SUMMARY: PerCpuArray<Summary> = PerCpuArray::with_max_entries(1, 0);

@@ -21,8 +21,12 @@ pub(crate) trait Call: EbpfContext {
     const HOOK: Hook;
     /// The frame, as far as it can be read.
     type Frame: Frame;
+    /// The same on the way of rare packets.
+    type RareFrame: Frame;
     /// The frame.
     fn frame(&self) -> Self::Frame;
+    /// The same on the way of rare packets.
+    fn rare_frame(&self) -> Self::RareFrame;
     /// The interface's index.
     fn interface(&self) -> u32;
     /// Hands the packet to the program for all that is not plain, which ends this one. Returns where there is none.

@@ -1,16 +1,19 @@
 //! The maps as the decision sees them: one bank, the flow tables, the clock.
 
+use agent_common::event::Direction;
 use agent_common::flow::{Began, FlowEntry, FlowKey, FlowTable};
 use agent_common::fragment::FragmentEntry;
+use agent_common::icmp::Host;
 use agent_common::lookup::Lookup;
 use agent_common::net::{Address, V6};
-use agent_common::packet::Network;
+use agent_common::packet::{Network, Quoted, Transport};
 use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, Switch, TICK_SHIFT};
 use agent_common::trie::{Trie, V6Node, v6_walk};
+use agent_common::verdict::Verdict;
 use agent_common::word::Word;
 
-use crate::cursor::{element, keep};
-use crate::maps;
+use crate::cursor::{self, element};
+use crate::{maps, parts};
 
 /// The bank in force for one packet. Made once per packet, so that no packet sees two policies.
 pub(crate) struct World {
@@ -44,6 +47,18 @@ impl World {
             head,
             now,
             paused,
+        })
+    }
+
+    /// The same world in a function that got its numbers. A pause is not its business.
+    #[inline(always)]
+    pub(crate) fn again(bank: u32, now: u32) -> Option<Self> {
+        let head = maps::HEADS.get(bank)?;
+        Some(Self {
+            bank,
+            head,
+            now,
+            paused: false,
         })
     }
 }
@@ -122,7 +137,7 @@ impl Trie for World {
 
 impl Lookup for World {
     type Flow = &'static FlowEntry;
-    type Kept<A: Address + 'static> = &'static Network<A>;
+    type Kept<T: 'static> = &'static T;
 
     #[inline(always)]
     fn head(&self) -> &Head {
@@ -196,11 +211,33 @@ impl Lookup for World {
 
     #[inline(always)]
     fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<&'static Network<A>> {
-        const { assert!(size_of::<Network<A>>() <= size_of::<maps::Kept>()) };
-        const { assert!(align_of::<Network<A>>() <= align_of::<maps::Kept>()) };
-        let kept = maps::KEPT.get_ptr_mut(0)?.cast::<Network<A>>();
-        // SAFETY: this CPU's own value, large enough and aligned; one packet at a time is judged on a CPU, and nobody else reads it.
-        Some(unsafe { keep(kept, network) })
+        cursor::keep(&maps::KEPT, network)
+    }
+
+    #[inline(always)]
+    fn keep_quoted<A: Address + 'static>(&self, quoted: Quoted<A>) -> Option<&'static Quoted<A>> {
+        cursor::keep(&maps::QUOTED, quoted)
+    }
+
+    #[inline(always)]
+    fn judge<A: Host>(
+        &self,
+        direction: Direction,
+        _: &Network<A>,
+        transport: Transport,
+    ) -> Verdict {
+        parts::judge::<A>(self, direction, transport)
+    }
+
+    #[inline(always)]
+    fn judge_icmp<A: Host>(
+        &self,
+        direction: Direction,
+        _: &Network<A>,
+        transport: Transport,
+        quoted: Option<&Quoted<A>>,
+    ) -> Verdict {
+        parts::judge_icmp::<A>(self, direction, transport, quoted.is_some())
     }
 
     #[inline(always)]

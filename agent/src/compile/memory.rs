@@ -9,7 +9,7 @@ use agent_common::flow::{Began, FlowEntry, FlowKey, FlowTable, NEVER};
 use agent_common::fragment::FragmentEntry;
 use agent_common::lookup::Lookup;
 use agent_common::net::Address;
-use agent_common::packet::Network;
+use agent_common::packet::{Network, Quoted};
 use agent_common::tables::{Cell, Head, Plane};
 use agent_common::trie::{Trie, V6Node};
 
@@ -150,7 +150,7 @@ impl Trie for Memory {
 
 impl Lookup for Memory {
     type Flow = Rc<FlowEntry>;
-    type Kept<A: Address + 'static> = Box<Network<A>>;
+    type Kept<T: 'static> = Box<T>;
 
     fn head(&self) -> &Head {
         &self.head
@@ -203,6 +203,10 @@ impl Lookup for Memory {
 
     fn keep<A: Address + 'static>(&self, network: Network<A>) -> Option<Box<Network<A>>> {
         Some(Box::new(network))
+    }
+
+    fn keep_quoted<A: Address + 'static>(&self, quoted: Quoted<A>) -> Option<Box<Quoted<A>>> {
+        Some(Box::new(quoted))
     }
 
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Rc<FlowEntry>> {
