@@ -71,6 +71,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it asks for another policy.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Reload)
+    }
+}
+
 /// A TCP connection of this host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Session {

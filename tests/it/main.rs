@@ -37,6 +37,8 @@ mod life;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod neighbours;
 #[cfg(test)]
 mod packets;

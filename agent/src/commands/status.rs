@@ -14,14 +14,14 @@ use serde::Serialize;
 use super::{Outcome, Status};
 use crate::cli::StatusArgs;
 use crate::daemon::files::{self, Directories};
-use crate::daemon::{Clock, NotedProduct, Notes, RowTotal, Totals, counters_of};
+use crate::daemon::{Clock, NotedAudit, NotedProduct, Notes, RowTotal, Totals, counters_of};
 use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned, guarded_by_others};
 use crate::failsafe;
 
 /// What is in force: the first that holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum State {
+pub(crate) enum State {
     /// Nothing is attached.
     Detached,
     /// The host is not guarded as configured.
@@ -38,31 +38,59 @@ enum State {
     Enforcing,
 }
 
+impl State {
+    /// Every state, the first that holds first.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Detached,
+        Self::Degraded,
+        Self::PendingConfirm,
+        Self::Paused,
+        Self::Reverted,
+        Self::Audit,
+        Self::Enforcing,
+    ];
+
+    /// The word, as in JSON and metrics.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Detached => "detached",
+            Self::Degraded => "degraded",
+            Self::PendingConfirm => "pending-confirm",
+            Self::Paused => "paused",
+            Self::Reverted => "reverted",
+            Self::Audit => "audit",
+            Self::Enforcing => "enforcing",
+        }
+    }
+}
+
 /// Everything that is shown; the keys of the JSON.
 #[derive(Debug, Serialize)]
-struct View {
-    schema: u32,
+pub(crate) struct View {
+    pub(crate) schema: u32,
     /// Whether one runs.
-    daemon: bool,
-    pid: Option<u32>,
-    state: State,
-    since: Option<Timestamp>,
-    deadline: Option<Timestamp>,
-    generation: Option<u32>,
-    policy_hash: Option<String>,
-    problems: Vec<String>,
-    interfaces: Vec<Interface>,
-    products: Vec<NotedProduct>,
-    unresolved: Vec<String>,
-    counters: Option<Counts>,
-    conntrack: Option<Conntrack>,
-    pins: Option<String>,
-    abi: u32,
+    pub(crate) daemon: bool,
+    pub(crate) pid: Option<u32>,
+    pub(crate) state: State,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) generation: Option<u32>,
+    pub(crate) policy_hash: Option<String>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) products: Vec<NotedProduct>,
+    /// Defaults on trial.
+    pub(crate) audits: Vec<NotedAudit>,
+    pub(crate) unresolved: Vec<String>,
+    pub(crate) counters: Option<Counts>,
+    pub(crate) conntrack: Option<Conntrack>,
+    pub(crate) pins: Option<String>,
+    pub(crate) abi: u32,
 }
 
 impl View {
     /// A host without anything of ours.
-    fn nothing(pid: Option<u32>) -> Self {
+    pub(crate) fn nothing(pid: Option<u32>) -> Self {
         Self {
             schema: 1,
             daemon: pid.is_some(),
@@ -75,6 +103,7 @@ impl View {
             problems: Vec::new(),
             interfaces: Vec::new(),
             products: Vec::new(),
+            audits: Vec::new(),
             unresolved: Vec::new(),
             counters: None,
             conntrack: None,
@@ -85,54 +114,54 @@ impl View {
 }
 
 #[derive(Debug, Serialize)]
-struct Interface {
-    name: String,
+pub(crate) struct Interface {
+    pub(crate) name: String,
     /// None where it is gone.
-    index: Option<u32>,
-    guarded: bool,
+    pub(crate) index: Option<u32>,
+    pub(crate) guarded: bool,
     /// `xdp`, `tc`, `xdp-generic`: where ingress is judged.
-    hook: Option<&'static str>,
-    why: Option<String>,
-    ingress: Option<Filter>,
-    egress: Option<Filter>,
+    pub(crate) hook: Option<&'static str>,
+    pub(crate) why: Option<String>,
+    pub(crate) ingress: Option<Filter>,
+    pub(crate) egress: Option<Filter>,
 }
 
 #[derive(Debug, Serialize)]
-struct Filter {
-    mechanism: &'static str,
-    program: u32,
-    link: Option<u32>,
-    load: Option<u32>,
+pub(crate) struct Filter {
+    pub(crate) mechanism: &'static str,
+    pub(crate) program: u32,
+    pub(crate) link: Option<u32>,
+    pub(crate) load: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
-struct Counts {
-    passed: u64,
-    audited: u64,
-    denied: u64,
-    reported: u64,
-    suppressed: u64,
-    lost: u64,
-    audit_reported: u64,
-    audit_suppressed: u64,
-    audit_lost: u64,
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) audited: u64,
+    pub(crate) denied: u64,
+    pub(crate) reported: u64,
+    pub(crate) suppressed: u64,
+    pub(crate) lost: u64,
+    pub(crate) audit_reported: u64,
+    pub(crate) audit_suppressed: u64,
+    pub(crate) audit_lost: u64,
     /// How often somebody took away what was attached, and it was put back.
-    put_back: u64,
-    by_reason: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
-    by_row: BTreeMap<String, RowTotal>,
+    pub(crate) put_back: u64,
+    pub(crate) by_reason: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    pub(crate) by_row: BTreeMap<String, RowTotal>,
 }
 
 #[derive(Debug, Serialize)]
-struct Conntrack {
-    established: Table,
-    new: Table,
+pub(crate) struct Conntrack {
+    pub(crate) established: Table,
+    pub(crate) new: Table,
 }
 
 #[derive(Debug, Serialize)]
-struct Table {
-    entries: usize,
-    expired: usize,
-    capacity: u32,
+pub(crate) struct Table {
+    pub(crate) entries: usize,
+    pub(crate) expired: usize,
+    pub(crate) capacity: u32,
 }
 
 impl From<FlowUse> for Table {
@@ -190,7 +219,11 @@ pub fn answer(directories: &Directories, json: bool) -> Outcome {
     }
 }
 
-fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
+/// What is in force and what it has counted.
+///
+/// # Errors
+/// What the kernel says of the pins.
+pub(crate) fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
     let mut view = View::nothing(pid);
     let others = guarded_by_others(&directories.pins)?;
     if !others.is_empty() {
@@ -232,6 +265,7 @@ fn look(directories: &Directories, pid: Option<u32>) -> Result<View, Error> {
         }
         view.problems.extend(notes.problems);
         view.products = notes.products;
+        view.audits = notes.audits;
         view.unresolved = notes.unresolved;
         reverted |= notes.reverted;
     }
@@ -304,7 +338,7 @@ fn state(view: &View, word: Switch, paused: bool, expired: bool, reverted: bool)
         State::Paused
     } else if reverted {
         State::Reverted
-    } else if view.products.iter().any(|it| it.stage == "audit") {
+    } else if !view.audits.is_empty() || view.products.iter().any(|it| it.stage == "audit") {
         State::Audit
     } else {
         State::Enforcing

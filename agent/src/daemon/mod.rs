@@ -13,6 +13,7 @@ mod hold;
 mod kept;
 mod log;
 mod losses;
+mod metrics;
 mod names;
 mod notes;
 mod notify;
@@ -40,6 +41,7 @@ use self::enforce::Enforced;
 use self::files::{Directories, Lock};
 use self::kept::Trial;
 use self::losses::Losses;
+use self::metrics::Metrics;
 use self::names::{Asking, Known};
 use self::notify::Manager;
 use self::reporter::Reporter;
@@ -49,7 +51,7 @@ use crate::commands::Outcome;
 use crate::events::ring::POLL;
 use crate::facts::collect::Answers;
 
-pub use self::notes::{NotedInterface, NotedProduct, Notes};
+pub use self::notes::{NotedAudit, NotedInterface, NotedProduct, Notes};
 pub use self::record::counters_of;
 pub use self::totals::{BankRules, Clock, RowTotal, Totals};
 
@@ -125,6 +127,7 @@ struct Daemon {
     checked: Instant,
     looked: Instant,
     losses: Losses,
+    metrics: Metrics,
     /// The control socket; none where it can't be served now.
     control: Option<Control>,
     /// Why it is not, as it was told.
@@ -150,10 +153,15 @@ impl Daemon {
                 }
                 Event::Signal(Signal::Reload) => {
                     // It says in the log what became of it.
-                    let _ = self.reload();
+                    let answer = self.reload();
+                    self.metrics.asked(answer.became);
                 }
                 Event::Asked(asked) => {
+                    let changes = asked.command.changes();
                     let answer = self.obey(asked.command);
+                    if changes {
+                        self.metrics.asked(answer.became);
+                    }
                     // Whoever asked may be gone.
                     let _ = asked.answer.send(answer);
                 }
@@ -165,7 +173,8 @@ impl Daemon {
 
     /// True where the next turn should not wait.
     fn tick(&mut self) -> bool {
-        let more = self.reporter.turn();
+        let turn = self.reporter.turn();
+        self.metrics.read(turn);
         self.manager.alive();
         if let Some(enforced) = &mut self.enforced {
             enforced.flush_log();
@@ -181,6 +190,7 @@ impl Daemon {
             self.listen();
             self.look_at_the_host();
             self.look_at_losses();
+            self.serve_metrics();
         }
         if self.swept.elapsed() >= SWEEP {
             self.swept = Instant::now();
@@ -190,7 +200,14 @@ impl Daemon {
                 ::log::warn!("sweeping established flows: {error}");
             }
         }
-        more
+        turn.more
+    }
+
+    /// Metrics where the configuration in force wants them.
+    fn serve_metrics(&mut self) {
+        let config = self.enforced.as_ref().map(|it| &it.ready.config);
+        self.metrics.publish(self.reporter.counts());
+        self.metrics.listen(config, &self.directories);
     }
 
     /// Events that found the ring full, entries that a sink did not take.
@@ -270,7 +287,7 @@ impl Daemon {
             format!(
                 "reverted: {in_force}, the texts on disk were taken back; `portcullis apply` puts them in force"
             )
-        } else if enforced.ready.products.iter().any(|it| it.stage == "audit") {
+        } else if enforced.ready.audits() {
             format!("audit: {in_force}")
         } else {
             format!("enforcing {in_force}")

@@ -20,6 +20,9 @@ pub struct Notes {
     pub interfaces: Vec<NotedInterface>,
     /// Selected products.
     pub products: Vec<NotedProduct>,
+    /// Defaults on trial.
+    #[serde(default)]
+    pub audits: Vec<NotedAudit>,
     /// What keeps the host from being guarded as configured.
     pub problems: Vec<String>,
     /// Host names that admit nobody, because they never resolved.
@@ -51,5 +54,14 @@ pub struct NotedProduct {
     /// `enforce` or `audit`.
     pub stage: String,
     /// Until when an audit is meant to last.
+    pub audit_until: Option<Timestamp>,
+}
+
+/// A default of `audit`: what no rule allows passes and is reported.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotedAudit {
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// Until when it is meant to last.
     pub audit_until: Option<Timestamp>,
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::notes::NotedProduct;
+use super::notes::{NotedAudit, NotedProduct};
 use crate::compile::resolve::Resolved;
 use crate::compile::tables::Tables;
 use crate::compile::{Settings, compile};
@@ -17,6 +17,7 @@ use crate::host::schema::Stage;
 use crate::inputs::{Fnv, Said};
 use crate::meaning::{Meaning, meaning};
 use crate::plan::Plan;
+use crate::rule::DefaultAction;
 
 /// A policy that can be put in force.
 pub(super) struct Ready {
@@ -145,6 +146,25 @@ impl Ready {
             .filter(|it| it.link_type != LOOPBACK && listed(&it.name) && !through_members(&it.name))
             .map(|it| it.name.clone())
             .collect()
+    }
+
+    /// Directions whose default is on trial.
+    pub(super) fn default_audits(&self) -> Vec<NotedAudit> {
+        let until = self.config.default.audit_until.as_ref();
+        let rules = &self.resolved.rule_set;
+        [("ingress", rules.ingress), ("egress", rules.egress)]
+            .into_iter()
+            .filter(|(_, default)| *default == DefaultAction::Audit)
+            .map(|(direction, _)| NotedAudit {
+                direction: direction.to_owned(),
+                audit_until: until.map(|until| until.get_ref().at),
+            })
+            .collect()
+    }
+
+    /// Whether something passes on trial.
+    pub(super) fn audits(&self) -> bool {
+        self.products.iter().any(|it| it.stage == "audit") || !self.default_audits().is_empty()
     }
 
     /// Audits that were meant to end before this time.

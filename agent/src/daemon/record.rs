@@ -36,6 +36,7 @@ impl Enforced {
             policy_hash: self.ready.hash.clone(),
             interfaces: self.interfaces.clone(),
             products: self.ready.products.clone(),
+            audits: self.ready.default_audits(),
             problems: [self.outer_problems.as_slice(), &self.lost, &self.problems].concat(),
             unresolved: self.ready.resolved.unresolved.clone(),
             reverted: self.open || self.reverted,

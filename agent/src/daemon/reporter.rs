@@ -80,11 +80,16 @@ impl Reporter {
         self.names.clear();
     }
 
-    /// One turn: what lies in the ring, and the windows that have ended. True where more may lie there.
-    pub(super) fn turn(&mut self) -> bool {
+    /// One turn: what lies in the ring, and the windows that have ended. What it found.
+    pub(super) fn turn(&mut self) -> Turn {
         let turn = self.read();
         self.reporter.turn(self.began.elapsed());
-        turn.more
+        turn
+    }
+
+    /// What became of the events so far.
+    pub(super) fn counts(&self) -> ReportCounts {
+        self.reporter.counts()
     }
 
     fn read(&mut self) -> Turn {

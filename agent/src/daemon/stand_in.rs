@@ -56,6 +56,7 @@ impl Daemon {
             policy_hash: String::new(),
             interfaces: Vec::new(),
             products: Vec::new(),
+            audits: Vec::new(),
             problems: self.problems.clone(),
             unresolved: Vec::new(),
             reverted: false,

@@ -14,6 +14,7 @@ use super::files::{Directories, Lock};
 use super::guard::is_attached;
 use super::kept::{LastGood, Trial};
 use super::losses::Losses;
+use super::metrics::Metrics;
 use super::names::{Asking, Known};
 use super::notify::Manager;
 use super::ready::Ready;
@@ -77,6 +78,7 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         checked: Instant::now(),
         looked: Instant::now(),
         losses: Losses::default(),
+        metrics: Metrics::default(),
         control: None,
         deaf: None,
         _lock: lock,
@@ -102,12 +104,16 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
             let good = LastGood::read(&daemon.directories).ok().flatten();
             let good = good.map(|good| good.said());
             let candidates: Vec<&Said> = spare.iter().chain(&good).collect();
+            let config = candidates.iter().find_map(|said| said.config.as_ref());
+            let listen = config.and_then(|config| config.metrics.listen.clone());
+            daemon.metrics.otherwise(listen);
             daemon.stand_in_for(&trouble, &candidates);
         }
     }
     drop(spare);
     drop(before);
     daemon.listen();
+    daemon.serve_metrics();
     daemon.say();
     daemon.manager.ready();
     daemon.serve(&mut signals, receiver).await;

@@ -12,6 +12,12 @@ pub const POLL: Duration = Duration::from_millis(50);
 /// Events that are read in one turn; then the daemon looks at its other business first.
 pub const TURN: usize = 4_096;
 
+/// Octets of the ring; what `EVENTS` in the programs says.
+pub const CAPACITY: u64 = 1 << 20;
+
+/// Octets that the kernel writes before each record (BPF_RINGBUF_HDR_SZ).
+const HEADER: u64 = 8;
+
 /// The reading end of the ring. One reader at a time.
 pub struct Ring {
     buffer: RingBuf<MapData>,
@@ -22,6 +28,8 @@ pub struct Ring {
 pub struct Turn {
     /// Events that were read.
     pub read: usize,
+    /// What they took up in the ring, in octets.
+    pub octets: u64,
     /// The turn ended by its limit: there may be more, so that the next one should not wait for the timer.
     pub more: bool,
 }
@@ -57,14 +65,16 @@ impl Ring {
 
     /// Gives at most `limit` events to `each`, oldest first. Never blocks.
     pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> Turn {
-        let mut read = 0;
-        while read < limit {
+        let mut turn = Turn::default();
+        while turn.read < limit {
             let Some(event) = self.buffer.next() else {
-                return Turn { read, more: false };
+                return turn;
             };
             each(&event);
-            read += 1;
+            turn.read += 1;
+            turn.octets += HEADER + (event.len() as u64).next_multiple_of(8);
         }
-        Turn { read, more: true }
+        turn.more = true;
+        turn
     }
 }

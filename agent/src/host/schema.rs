@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
 pub use settings::{
-    Baseline, BaselineItem, Budgets, Conntrack, Daemon, Events, Forward, Metrics, OnFailure, Sink,
+    Baseline, BaselineItem, Budgets, Conntrack, Daemon, Events, Forward, Listen, Metrics,
+    OnFailure, Sink,
 };
 
 use super::peers::{Peer, Peers};

@@ -7,7 +7,7 @@ use super::peers::{PeerSpec, Peers};
 use super::raw::{
     EachEcho, RawBaseline, RawBudgets, RawDaemon, RawEcho, RawEvents, RawMetrics, Scalar, Values,
 };
-use super::schema::{Baseline, BaselineItem, Budgets, Daemon, Events, Metrics, Sink};
+use super::schema::{Baseline, BaselineItem, Budgets, Daemon, Events, Listen, Metrics, Sink};
 use super::units;
 use super::values::Reader;
 
@@ -147,16 +147,33 @@ fn budgets(raw: &RawBudgets, defaults: Budgets, reader: &mut Reader) -> Budgets 
 
 pub(super) fn metrics(raw: &RawMetrics, reader: &mut Reader) -> Metrics {
     let listen = raw.listen.as_ref().and_then(|written| {
-        let address = written.get_ref().parse();
-        if address.is_err() {
+        let found = listen(written.get_ref());
+        if found.is_none() {
             let finding = Kind::Value
-                .finding(format!("`{}` is no address with port", written.get_ref()))
-                .help("write \"127.0.0.1:9469\" or \"[::1]:9469\"");
+                .finding(format!(
+                    "`{}` is no address with port, and no path of a socket",
+                    written.get_ref()
+                ))
+                .help(
+                    "write \"127.0.0.1:9469\", \"[::1]:9469\" or \"unix:/run/portcullis/metrics.sock\"",
+                );
             reader.push(finding, written.span());
         }
-        address.ok()
+        found
     });
     Metrics { listen }
+}
+
+/// An address with port, or `unix:` and an absolute path that fits a socket's name (108 octets with their end, unix(7)).
+fn listen(written: &str) -> Option<Listen> {
+    match written.strip_prefix("unix:") {
+        Some(path) => (path.starts_with('/') && path.len() < 108 && !path.contains('\0'))
+            .then(|| Listen::Unix(path.to_owned())),
+        None => {
+            let address: std::net::SocketAddr = written.parse().ok()?;
+            (address.port() != 0).then_some(Listen::Address(address))
+        }
+    }
 }
 
 pub(super) fn daemon(raw: RawDaemon, reader: &mut Reader) -> Daemon {

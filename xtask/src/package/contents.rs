@@ -62,7 +62,7 @@ impl Item {
 }
 
 /// Documents that a host should carry.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/first-steps.md",
@@ -70,6 +70,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/policies.md",
     "docs/denials.md",
     "docs/operating.md",
+    "docs/metrics.md",
     "docs/threat-model.md",
     "docs/kernels.md",
     "docs/performance.md",
@@ -104,6 +105,16 @@ pub(super) fn all(binary: &Path, version: &str) -> Result<Vec<Item>> {
             Kind::Example,
             "portcullis.toml.example",
             dist.join("portcullis.toml"),
+        ),
+        file(
+            Kind::Data,
+            "portcullis.rules.yml",
+            dist.join("prometheus/portcullis.rules.yml"),
+        ),
+        file(
+            Kind::Data,
+            "grafana.json",
+            dist.join("grafana/portcullis.json"),
         ),
         file(Kind::Data, "schema.json", root.join("policies/schema.json")),
     ];

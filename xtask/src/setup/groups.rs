@@ -90,6 +90,7 @@ const TEST: &[Need] = &[
     program("bind9-dnsutils", "dig"),
     program("keepalived", "keepalived"),
     program("traceroute", "traceroute"),
+    program("prometheus", "prometheus"),
 ];
 
 const BENCH: &[Need] = &[

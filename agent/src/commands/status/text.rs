@@ -30,16 +30,22 @@ pub(super) fn text(view: &View) -> String {
     if !view.products.is_empty() {
         line(&mut out, "\nproducts");
         for product in &view.products {
-            let until = match product.audit_until {
-                Some(until) if until < Timestamp::now() => format!(", OVERDUE since {until}"),
-                Some(until) => format!(" until {until}"),
-                None => String::new(),
-            };
+            let until = trial_until(product.audit_until);
             line(
                 &mut out,
                 &format!("  {} ({}{until})", product.name, product.stage),
             );
         }
+    }
+    for audit in &view.audits {
+        let until = trial_until(audit.audit_until);
+        let direction = &audit.direction;
+        line(
+            &mut out,
+            &format!(
+                "\n[default] {direction} = \"audit\"{until}: what no rule allows passes and is reported"
+            ),
+        );
     }
     if let Some(counters) = &view.counters {
         counted(counters, &mut out);
@@ -56,6 +62,14 @@ pub(super) fn text(view: &View) -> String {
         );
     }
     out
+}
+
+fn trial_until(until: Option<Timestamp>) -> String {
+    match until {
+        Some(until) if until < Timestamp::now() => format!(", OVERDUE since {until}"),
+        Some(until) => format!(" until {until}"),
+        None => String::new(),
+    }
 }
 
 fn line(out: &mut String, text: &str) {
@@ -87,7 +101,7 @@ fn head(view: &View, out: &mut String) {
             "REVERTED: a policy was not confirmed in time; generation {generation} is in force again"
         ),
         State::Audit => format!(
-            "AUDIT: generation {generation} is in force; denials of a product on trial pass"
+            "AUDIT: generation {generation} is in force; denials on trial pass and are reported"
         ),
         State::Enforcing => format!("ENFORCING generation {generation}"),
     };

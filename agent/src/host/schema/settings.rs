@@ -174,8 +174,26 @@ impl Sink {
 /// `[metrics]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// Address and port that serve metrics; none: nothing listens.
-    pub listen: Option<std::net::SocketAddr>,
+    /// Where metrics are served; none: nothing listens.
+    pub listen: Option<Listen>,
+}
+
+/// Where something is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Address and port.
+    Address(std::net::SocketAddr),
+    /// A socket in the file system: its absolute path.
+    Unix(String),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
 }
 
 /// `[daemon]`.

@@ -47,6 +47,11 @@ pub(in crate::host) const ROWS: &[(&str, &[&str])] = &[
         &["5:21 value"],
     ),
     ("[metrics]\nlisten = \"9469\"\n", &["5:10 value"]),
+    ("[metrics]\nlisten = \"[::1]:0\"\n", &["5:10 value"]),
+    (
+        "[metrics]\nlisten = \"unix:metrics.sock\"\n",
+        &["5:10 value"],
+    ),
     ("[daemon]\nstate = \"var\"\n", &["5:9 value"]),
     ("[product.p]\nroles = [1]\n", &["5:10 value"]),
     ("[block.b]\npeers = true\n", &["5:9 value"]),
