@@ -253,6 +253,19 @@ pub enum FlowTable {
     Established,
 }
 
+/// What became of entries, per CPU, since the tables were made. Whoever made an entry that is neither removed nor there any more lost it to
+/// another: the kernel makes room in the LRU by itself and tells nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct FlowCounts {
+    /// Entries that were made in [`FlowTable::New`].
+    pub made: u64,
+    /// Entries that were removed from there.
+    pub removed: u64,
+    /// Flows that found [`FlowTable::Established`] full, and stayed where they may be evicted.
+    pub found_full: u64,
+}
+
 /// Which stamps "this local port ever began something" a flow has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

@@ -4,7 +4,7 @@ use core::mem::{align_of, offset_of, size_of};
 
 use crate::budget::Bucket;
 use crate::event::{DenyEvent, Summary};
-use crate::flow::{FlowEntry, FlowKey, FlowRecord};
+use crate::flow::{FlowCounts, FlowEntry, FlowKey, FlowRecord};
 use crate::fragment::FragmentEntry;
 use crate::tables::{Balance, Budget, Head, RuleCounter, Timeouts};
 use crate::trie::V6Node;
@@ -40,6 +40,7 @@ layout!(RuleCounter, size 32, align 8, { passed: 0, audited: 8, near: 16, last: 
 layout!(Balance, size 48, align 8, {
     reported: 0, suppressed: 8, lost: 16, audit_reported: 24, audit_suppressed: 32, audit_lost: 40,
 });
+layout!(FlowCounts, size 24, align 8, { made: 0, removed: 8, found_full: 16 });
 layout!(Summary, size 48, align 8, {
     source: 0, destination: 16, source_port: 32, destination_port: 34, ether_type: 36, protocol: 38, tcp_flags: 39, family: 40,
     reserved: 42, length: 44,
@@ -66,6 +67,7 @@ mod pod {
         Head,
         RuleCounter,
         Balance,
+        FlowCounts,
         DenyEvent,
         Cell
     );

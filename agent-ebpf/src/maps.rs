@@ -4,7 +4,7 @@
 
 use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket};
 use agent_common::event::Summary;
-use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowEntry, FlowKey};
+use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowCounts, FlowEntry, FlowKey};
 use agent_common::fragment::{FragmentEntry, SLOTS as FRAGMENT_SLOTS};
 use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter};
 use agent_common::trie::V6Node;
@@ -67,6 +67,10 @@ pub(crate) static FLOWS_NEW: LruHashMap<FlowKey, FlowEntry> =
 #[map]
 pub(crate) static FLOWS_ESTABLISHED: HashMap<FlowKey, FlowEntry> =
     HashMap::with_max_entries(262_144, 0);
+
+/// What became of entries of both.
+#[map]
+pub(crate) static FLOW_COUNTS: PerCpuArray<FlowCounts> = PerCpuArray::with_max_entries(1, 0);
 
 /// Stamps by local port: when it last began or continued a flow.
 #[map]

@@ -1,7 +1,7 @@
 //! The maps as the decision sees them: one bank, the flow tables, the clock.
 
 use agent_common::event::Direction;
-use agent_common::flow::{Began, FlowEntry, FlowKey, FlowTable};
+use agent_common::flow::{Began, FlowCounts, FlowEntry, FlowKey, FlowTable};
 use agent_common::fragment::FragmentEntry;
 use agent_common::icmp::Host;
 use agent_common::lookup::Lookup;
@@ -11,6 +11,7 @@ use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, Switch, TICK_S
 use agent_common::trie::{Trie, V6Node, v6_walk};
 use agent_common::verdict::Verdict;
 use agent_common::word::Word;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 
 use crate::cursor::{self, element};
 use crate::{maps, parts};
@@ -255,19 +256,52 @@ impl Lookup for World {
     #[inline(always)]
     fn insert(&self, table: FlowTable, key: &FlowKey, entry: &FlowEntry) -> bool {
         match table {
-            FlowTable::New => maps::FLOWS_NEW.insert(key, entry, 0),
-            FlowTable::Established => maps::FLOWS_ESTABLISHED.insert(key, entry, 0),
+            FlowTable::New => {
+                // A flow whose entry has outlived its time-out begins anew in the same place.
+                let made = maps::FLOWS_NEW
+                    .insert(key, entry, u64::from(BPF_NOEXIST))
+                    .is_ok();
+                if made {
+                    count(|counts| counts.made += 1);
+                }
+                made || maps::FLOWS_NEW
+                    .insert(key, entry, u64::from(BPF_ANY))
+                    .is_ok()
+            }
+            FlowTable::Established => {
+                let entered = maps::FLOWS_ESTABLISHED
+                    .insert(key, entry, u64::from(BPF_ANY))
+                    .is_ok();
+                if !entered {
+                    count(|counts| counts.found_full += 1);
+                }
+                entered
+            }
         }
-        .is_ok()
     }
 
     #[inline(always)]
     fn remove(&self, table: FlowTable, key: &FlowKey) {
         // An entry that is gone already is what was wanted.
-        let _ = match table {
-            FlowTable::New => maps::FLOWS_NEW.remove(key),
-            FlowTable::Established => maps::FLOWS_ESTABLISHED.remove(key),
-        };
+        match table {
+            FlowTable::New => {
+                if maps::FLOWS_NEW.remove(key).is_ok() {
+                    count(|counts| counts.removed += 1);
+                }
+            }
+            FlowTable::Established => {
+                let _ = maps::FLOWS_ESTABLISHED.remove(key);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn count(add: impl FnOnce(&mut FlowCounts)) {
+    if let Some(counts) = maps::FLOW_COUNTS.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value; programs of one CPU don't interrupt each other in this place (softirq), and a reader elsewhere only
+        // reads whole words.
+        add(unsafe { &mut *counts });
     }
 }
 

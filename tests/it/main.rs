@@ -7,6 +7,8 @@ mod boot;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod crowded;
+#[cfg(test)]
 mod dataplane;
 #[cfg(test)]
 mod denials;

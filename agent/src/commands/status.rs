@@ -155,6 +155,10 @@ pub(crate) struct Counts {
 pub(crate) struct Conntrack {
     pub(crate) established: Table,
     pub(crate) new: Table,
+    /// Entries of `new` that the kernel gave to other flows; at least so many.
+    pub(crate) evicted: u64,
+    /// Flows that found `established` full, and stayed where they may be evicted.
+    pub(crate) found_full: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -271,14 +275,20 @@ pub(crate) fn look(directories: &Directories, pid: Option<u32>) -> Result<View, 
     }
     view.state = state(&view, word, paused, expired, reverted);
     view.counters = Some(counts(&pinned, directories, &clock)?);
+    // Read first: an entry that is made meanwhile must not count as evicted.
+    let entries = pinned.flow_counts()?;
     let usage = |table| -> Result<Table, Error> {
         let flows = pinned.flows(table)?;
         let timeouts = Timeouts::for_hz(clock.hz);
         Ok(flows.usage(clock.tick, &timeouts)?.into())
     };
+    let new = usage(FlowTable::New)?;
+    let there = entries.removed + (new.entries + new.expired) as u64;
     view.conntrack = Some(Conntrack {
         established: usage(FlowTable::Established)?,
-        new: usage(FlowTable::New)?,
+        new,
+        evicted: entries.made.saturating_sub(there),
+        found_full: entries.found_full,
     });
     Ok(view)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use agent_common::event::Direction;
-use agent_common::flow::{FlowKey, FlowRecord, FlowTable};
+use agent_common::flow::{FlowCounts, FlowKey, FlowRecord, FlowTable};
 use agent_common::tables::{Balance, RuleCounter, Timeouts, reason_slot};
 use agent_common::verdict::Reason;
 use aya::Pod;
@@ -53,6 +53,19 @@ fn sum_balance(values: &PerCpuValues<Balance>) -> Balance {
         audit_suppressed: sum.audit_suppressed + one.audit_suppressed,
         audit_lost: sum.audit_lost + one.audit_lost,
     })
+}
+
+/// What became of entries of the flow tables, over all CPUs.
+pub(super) fn flow_counts(pins: &Pins) -> Result<FlowCounts, Error> {
+    let counts: PerCpuArray<MapData, FlowCounts> = per_cpu(pins, "FLOW_COUNTS")?;
+    let counts = counts.get(&0, 0).map_err(Error::map("FLOW_COUNTS"))?;
+    Ok(counts
+        .iter()
+        .fold(FlowCounts::default(), |sum, one| FlowCounts {
+            made: sum.made + one.made,
+            removed: sum.removed + one.removed,
+            found_full: sum.found_full + one.found_full,
+        }))
 }
 
 /// One rule over all CPUs: sums, and the latest tick.

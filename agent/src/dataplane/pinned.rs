@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use agent_common::flow::FlowTable;
+use agent_common::flow::{FlowCounts, FlowTable};
 use agent_common::tables::{BANKS, Head, RuleCounter, Switch};
 use aya::maps::{MapData, RingBuf};
 
@@ -148,6 +148,14 @@ impl Pinned {
     /// What the kernel says of the map.
     pub fn flows(&self, table: FlowTable) -> Result<Flows, Error> {
         Flows::open(&self.pins, table)
+    }
+
+    /// What became of entries of the flow tables.
+    ///
+    /// # Errors
+    /// What the kernel says of the map.
+    pub fn flow_counts(&self) -> Result<FlowCounts, Error> {
+        super::counters::flow_counts(&self.pins)
     }
 
     /// The ring buffer of events. One reader at a time makes sense: what one takes the other never sees.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use agent_common::budget::{BUCKETS, Bucket};
 use agent_common::event::DenyEvent;
-use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowEntry, FlowKey};
+use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowCounts, FlowEntry, FlowKey};
 use agent_common::tables::{
     ABI_VERSION, BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter, TICK_SHIFT,
 };
@@ -32,13 +32,14 @@ use super::error::Error;
 pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/portcullis";
 
 /// Maps that outlive a load, with the octets of their keys and values; 0 where the kernel has its own idea (ring buffer).
-pub(super) const STATE_MAPS: [(&str, usize, usize); 8] = [
+pub(super) const STATE_MAPS: [(&str, usize, usize); 9] = [
     ("FLOWS_NEW", size_of::<FlowKey>(), size_of::<FlowEntry>()),
     (
         "FLOWS_ESTABLISHED",
         size_of::<FlowKey>(),
         size_of::<FlowEntry>(),
     ),
+    ("FLOW_COUNTS", 4, size_of::<FlowCounts>()),
     ("BEGAN", 4, 65_536 * 4),
     ("ASKED", 4, ASKED_SLOTS as usize * 4),
     ("EVENTS", 0, 0),
@@ -68,6 +69,7 @@ const SCHEMA: u32 = {
     let sizes = [
         size_of::<FlowKey>(),
         size_of::<FlowEntry>(),
+        size_of::<FlowCounts>(),
         size_of::<Head>(),
         size_of::<V6Node>(),
         size_of::<RuleCounter>(),

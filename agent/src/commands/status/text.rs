@@ -60,6 +60,24 @@ pub(super) fn text(view: &View) -> String {
             &mut out,
             &format!("  new         {}", usage(&conntrack.new)),
         );
+        if conntrack.found_full > 0 {
+            line(
+                &mut out,
+                &format!(
+                    "  ! {} flows found the first full and may be forgotten while idle; raise `[conntrack] established`",
+                    conntrack.found_full
+                ),
+            );
+        }
+        if conntrack.evicted > 0 {
+            line(
+                &mut out,
+                &format!(
+                    "  ! {} flows of the second made room for others; raise `[conntrack] new`",
+                    conntrack.evicted
+                ),
+            );
+        }
     }
     out
 }

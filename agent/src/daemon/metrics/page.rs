@@ -286,6 +286,16 @@ fn flows(page: &mut Page, conntrack: &Conntrack) {
         "Entries that the flow tables have room for",
         each(|table| f64::from(table.capacity)),
     );
+    page.gauge(
+        "flows_evicted",
+        "Entries of the table `new` that the kernel gave to other flows; at least so many",
+        conntrack.evicted as f64,
+    );
+    page.counter(
+        "flows_found_full",
+        "Flows that found the table `established` full, and stayed where they may be evicted",
+        conntrack.found_full,
+    );
 }
 
 fn process(page: &mut Page, running: &Running) {

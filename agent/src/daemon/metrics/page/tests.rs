@@ -69,6 +69,8 @@ fn view() -> View {
     view.conntrack = Some(Conntrack {
         established: table(3, 1, 1024),
         new: table(2, 0, 512),
+        evicted: 5,
+        found_full: 6,
     });
     view
 }
@@ -132,6 +134,8 @@ fn everything_is_on_the_page() {
         "portcullis_put_back_total 1",
         "portcullis_flows{table=\"established\"} 3.0",
         "portcullis_flows_capacity{table=\"new\"} 512.0",
+        "portcullis_flows_evicted 5.0",
+        "portcullis_flows_found_full_total 6",
         "portcullis_changes_total{outcome=\"refused\"} 2",
         "portcullis_ring_peak_bytes 4096.0",
         "portcullis_ring_capacity_bytes 1048576.0",
