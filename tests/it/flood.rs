@@ -76,7 +76,7 @@ impl Pair {
 }
 
 /// An address that nobody has, the n-th: of the networks for benchmarks (RFC 2544) and documentation (RFC 3849).
-fn spoofed(family: usize, n: u32) -> IpAddr {
+pub(crate) fn spoofed(family: usize, n: u32) -> IpAddr {
     if family == 0 {
         IpAddr::V4(Ipv4Addr::from_bits(0xc612_0000 + n))
     } else {

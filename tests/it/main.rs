@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod asked;
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod boot;
 #[cfg(test)]
 mod control;
@@ -30,6 +32,10 @@ mod flows;
 mod follow;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod idle;
+#[cfg(test)]
+mod imposters;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]

@@ -105,6 +105,64 @@ fn check(hook: &str) {
     agent.stop().unwrap();
 }
 
+/// What traceroute sends: datagrams to ports that nobody uses, one for each step (traceroute(8)).
+const TRACE: &str = r#"
+[allow.trace]
+direction = "egress"
+udp = ["33434-33534"]
+peers = "any"
+reason = "a test"
+"#;
+
+/// The hosts on the way that say something, at most two.
+#[track_caller]
+fn traced(from: &Namespace, how: &str, to: &str) -> Vec<String> {
+    let line = format!("traceroute -n -q 1 -w 1 -m 2 {how} {to}");
+    let output = from.output(&line, PATIENCE).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let steps = text.lines().skip(1);
+    let host = |step: &str| step.split_whitespace().nth(1).map(str::to_owned);
+    let heard = steps.filter_map(host).filter(|host| host != "*");
+    heard.collect()
+}
+
+#[track_caller]
+fn check_trace(hook: &str) {
+    let way = Way::new();
+    let text = configuration(hook, "deny", TRACE);
+    let mut agent = Agent::start(&way.server, &text, "json").unwrap();
+    for (family, near, far) in [
+        (0, "10.88.0.2", "10.88.1.1"),
+        (1, "fd88::2", "fd88:0:0:1::1"),
+    ] {
+        let (server, client) = (SERVER[family], CLIENT[family]);
+        // The host traces: by datagrams, which a rule lets out, and by echo.
+        for how in ["", "-I"] {
+            let steps = traced(&way.server, how, client);
+            assert_eq!(steps, [near, client], "{hook} {how} {client}");
+        }
+        // The twin: ports that no rule names; not even the router is heard of.
+        let steps = traced(&way.server, "-p 40000", client);
+        assert_eq!(steps, [""; 0], "{hook} to other ports of {client}");
+        // It is traced: echo is answered, and ports that nobody may use are not.
+        let steps = traced(&way.client, "-I", server);
+        assert_eq!(steps, [far, server], "{hook} {server}");
+        let steps = traced(&way.client, "", server);
+        assert_eq!(steps, [far], "{hook} {server}");
+    }
+    agent.stop().unwrap();
+}
+
+#[test]
+fn a_way_is_traced_at_xdp() {
+    check_trace("xdp");
+}
+
+#[test]
+fn a_way_is_traced_at_tc() {
+    check_trace("tc");
+}
+
 #[test]
 fn a_narrow_link_is_heard_of_at_xdp() {
     check("xdp");

@@ -81,7 +81,7 @@ impl Services {
         socket.set_read_timeout(Some(LOOK))?;
         let (stop, served) = (Arc::clone(&self.stop), Arc::clone(&self.served));
         self.threads.push(thread::spawn(move || {
-            let mut datagram = [0; 2048];
+            let mut datagram = vec![0; 65_536];
             while !stop.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut datagram) else {
                     continue;
