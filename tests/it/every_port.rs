@@ -22,7 +22,13 @@ const CLIENTS: &str = r#""10.88.1.0/24", "fd88:0:0:1::/64""#;
 
 /// What `init` writes for this role, with the client's networks for every peer, and these options on.
 #[track_caller]
-fn configuration(hook: &str, product: &str, role: &str, topology: &str, on: &[&str]) -> String {
+pub(crate) fn configuration(
+    hook: &str,
+    product: &str,
+    role: &str,
+    topology: &str,
+    on: &[&str],
+) -> String {
     let (catalogue, _) = Catalogue::from_sources(embedded(), Vec::new());
     let policy = catalogue.get(product).unwrap();
     let text = filled_in(&portcullis::init::text(policy, &[role], &[topology]));

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod daemon;
 pub mod demo;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod differential;
 pub mod generator;
 pub mod journald;
