@@ -71,6 +71,8 @@ mod totals;
 #[cfg(test)]
 mod transfer;
 #[cfg(test)]
+mod unit;
+#[cfg(test)]
 mod verify;
 #[cfg(test)]
 mod vrrp;

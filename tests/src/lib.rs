@@ -13,6 +13,7 @@ pub mod generator;
 pub mod journald;
 pub mod life;
 pub mod link;
+pub mod manager;
 pub mod netns;
 pub mod notify;
 pub mod oracle;

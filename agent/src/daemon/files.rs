@@ -129,6 +129,8 @@ fn write_synced(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(mode)
         .open(path)?;
+    // Whatever the process's mask is.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
 }
