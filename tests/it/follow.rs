@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use agent_common::tables::Head;
-use portcullis_tests::daemon::{Agent, CONFIGURATION, portcullis_json, portcullis_text};
+use portcullis_tests::daemon::{Agent, CONFIGURATION, binary, portcullis_json, portcullis_text};
 use portcullis_tests::link::Switch;
 use portcullis_tests::netns::Namespace;
-use portcullis_tests::process::wait_for;
+use portcullis_tests::process::{Running, wait_for};
 use portcullis_tests::service::Services;
 use serde_json::Value;
 
@@ -106,6 +106,23 @@ fn interfaces_that_appear_get_another_name_or_are_made_again_are_guarded() {
     });
     assert!(!reaches(&outsider, "10.89.0.1", 443, SILENCE));
 
+    // Away and back: what is not listed is not guarded.
+    site.server.ip("link set lan0 down").unwrap();
+    site.server.ip("link set lan0 name away0").unwrap();
+    site.server.ip("link set away0 up").unwrap();
+    wait_status(&site.server, "away", |it| it["state"] == "degraded");
+    wait_for("the way to be open", FOLLOWED, || {
+        Ok(reaches(&outsider, "10.89.0.1", 443, SILENCE).then_some(()))
+    })
+    .unwrap();
+    site.server.ip("link set away0 down").unwrap();
+    site.server.ip("link set away0 name lan0").unwrap();
+    site.server.ip("link set lan0 up").unwrap();
+    wait_status(&site.server, "back", |it| {
+        it["state"] == "enforcing" && guarded(it, "lan0")
+    });
+    assert!(!reaches(&outsider, "10.89.0.1", 443, SILENCE));
+
     site.server.ip("link del lan0").unwrap();
     wait_status(&site.server, "deleted", |it| it["state"] == "degraded");
     lan.plug(&site.server, "lan0", &["10.89.0.1/16"]).unwrap();
@@ -115,6 +132,35 @@ fn interfaces_that_appear_get_another_name_or_are_made_again_are_guarded() {
     assert!(!reaches(&outsider, "10.89.0.1", 443, SILENCE));
     assert!(reaches(&site.client, SERVER[0], 443, LIMIT));
     assert!(!reaches(&site.stranger, SERVER[0], 443, SILENCE));
+}
+
+#[test]
+fn interfaces_that_go_while_they_are_attached_to_harm_nobody() {
+    let site = Site::new();
+    let mut services = Services::new();
+    services.tcp(&site.server, 443, "printed").unwrap();
+    let text = configuration("tc", "deny", "").replace("[\"eth0\"]", "[\"eth0\", \"lan*\"]");
+    let mut agent = Agent::start(&site.server, &text, "json").unwrap();
+    let lan = Switch::new().unwrap();
+    for round in 0..12 {
+        let name = format!("lan{}", round % 3);
+        lan.plug(&site.server, &name, &["10.89.0.1/16"]).unwrap();
+        // A reload attaches; the interface goes at another moment of it each time.
+        let mut reload = site.server.command(binary().unwrap());
+        reload.arg("reload");
+        let mut reload = Running::start(&mut reload).unwrap();
+        reload.wait(Duration::from_millis(10 * round)).unwrap();
+        site.server.ip(&format!("link del {name}")).unwrap();
+        assert!(reload.wait(FOLLOWED).unwrap().is_some(), "round {round}");
+    }
+    lan.plug(&site.server, "lan9", &["10.89.0.1/16"]).unwrap();
+    wait_status(&site.server, "the last one", |it| {
+        it["state"] == "enforcing" && guarded(it, "lan9") && guarded(it, "eth0")
+    });
+    assert!(reaches(&site.client, SERVER[0], 443, LIMIT));
+    assert!(!reaches(&site.stranger, SERVER[0], 443, SILENCE));
+    assert!(!agent.log().contains("panicked"), "{}", agent.log());
+    portcullis_text(&site.server, &["detach"]).unwrap();
 }
 
 #[test]
@@ -235,6 +281,13 @@ fn rotating_answers_cut_no_session() {
         // And whoever has the latest answer gets through.
         drop(Held::to(&site.stranger, &address, &site.server, 7001));
     }
+    // And without anybody's doing, by the next round of questions.
+    last.store(14, Ordering::Relaxed);
+    wait_for("the next round", FOLLOWED, || {
+        Ok(admitted("10.88.9.14").then_some(()))
+    })
+    .unwrap();
+    assert!(out.lives() && into.lives(), "cut by the next round");
     agent.kill().unwrap();
     assert!(out.lives() && into.lives());
     let _agent = Agent::start_as_it_stands(&site.server, "json").unwrap();

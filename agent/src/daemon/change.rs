@@ -30,6 +30,8 @@ const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) enum Change {
     /// An `allow` has ended.
     Expiry,
+    /// The clock was set back: what had ended may not have.
+    Clock,
     /// A name has other addresses.
     Names,
     /// The host has other interfaces, addresses or resolvers.
@@ -40,6 +42,7 @@ impl Change {
     const fn text(self) -> &'static str {
         match self {
             Self::Expiry => "an allow has ended",
+            Self::Clock => "the clock was set back",
             Self::Names => "names resolve anew",
             Self::Host => "interfaces, addresses or resolvers of this host changed",
         }
@@ -132,9 +135,12 @@ impl Daemon {
         {
             return;
         }
+        let (now, made) = (Timestamp::now(), enforced.ready.facts.time);
         let next = enforced.ready.resolved.next_change();
-        let due = next.is_some_and(|at| at <= Timestamp::now());
-        let change = self.change.or(due.then_some(Change::Expiry));
+        let due = next.is_some_and(|at| at <= now).then_some(Change::Expiry);
+        // A policy of later than now was made by a clock that was wrong.
+        let back = (now < made).then_some(Change::Clock);
+        let change = self.change.or(due).or(back);
         if let Some(change) = change
             && !enforced.look_for_detached(&self.directories)
         {

@@ -61,6 +61,9 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// How often the host is looked at: interfaces, addresses, resolvers, and whether what was attached still is.
 const CHECK: Duration = Duration::from_secs(2);
 
+// What somebody took away is seen, looked at once more, and back within five seconds.
+const _: () = assert!(CHECK.as_millis() + put_back::SOON.as_millis() < 5_000);
+
 /// How often the clock is looked at: an `allow` ends, and a fallback is told of, this late at most.
 const LOOK: Duration = Duration::from_millis(200);
 

@@ -12,8 +12,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::facts::Name;
 use crate::facts::collect::{Answers, Lookup};
 
-/// How often names are asked for: the system's resolver does not say how long an answer holds.
-const EVERY: Duration = Duration::from_secs(300);
+/// How often names are asked for. The system's resolver does not say how long an answer holds; whoever gives a name a new address expects it
+/// to be admitted about as soon as clients see it, and few zones promise less than a minute.
+const EVERY: Duration = Duration::from_secs(60);
 /// How often while one of them has no answer.
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long one round may take.

@@ -88,6 +88,7 @@ const TEST: &[Need] = &[
     program("hping3", "hping3"),
     program("dnsmasq-base", "dnsmasq"),
     program("bind9-dnsutils", "dig"),
+    program("faketime", "faketime"),
     program("keepalived", "keepalived"),
     program("traceroute", "traceroute"),
     program("prometheus", "prometheus"),
