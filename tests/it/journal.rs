@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use agent_common::event::{Direction, Hook};
 use agent_common::verdict::{Action, Reason};
 use jiff::Timestamp;
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use portcullis::events::decode::{Asked, Denial, Transport};
 use portcullis::events::explain::Explanation;
@@ -17,6 +18,7 @@ use portcullis::events::fields::Denied;
 use portcullis::events::journal::Journal;
 use portcullis::events::sink::Destination as _;
 use portcullis::events::{Entry, Kind, Merged, Message, Overflow, Sink};
+use portcullis_tests::daemon::repository;
 use portcullis_tests::journald::{Journald, field};
 use portcullis_tests::netns::Namespace;
 use portcullis_tests::process::wait_for;
@@ -163,6 +165,53 @@ fn a_journald_reads_them() {
         .unwrap();
     assert_eq!(by_row.len(), 1);
     assert_eq!(sink.close(LIMIT).delivered, 1);
+    journald.stop().unwrap();
+}
+
+/// The message catalogue as the package installs it: `journalctl -x` tells more of every kind, in words filled in from the entry.
+#[test]
+fn journalctl_explains_every_kind() {
+    let host = Namespace::new("explains").unwrap();
+    let catalogue = std::fs::read_to_string(repository("agent/dist/portcullis.catalog")).unwrap();
+    // The only place that every journalctl reads; on this host it is its own.
+    const PLACE: &str = "/usr/lib/systemd/catalog";
+    host.enter(|| {
+        let nothing = None::<&str>;
+        mount(nothing, PLACE, Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+    })
+    .unwrap();
+    host.write(&format!("{PLACE}/portcullis.catalog"), &catalogue)
+        .unwrap();
+    host.text("journalctl --update-catalog").unwrap();
+    let journald = Journald::start(&host).unwrap();
+    let sink = host
+        .enter(|| Sink::start("journal", Journal, 32).unwrap())
+        .unwrap();
+    for &kind in Kind::ALL {
+        let Entry::Denied(mut entry) = denied(1) else {
+            unreachable!("made above");
+        };
+        entry.explanation.kind = kind;
+        sink.send(Entry::Denied(entry));
+    }
+    assert_eq!(sink.close(LIMIT).delivered, Kind::ALL.len() as u64);
+    for &kind in Kind::ALL {
+        let word = format!("PORTCULLIS_DIFFERENCE={}", kind.name());
+        journald.wait_entry(&[&word], LIMIT, |_| true).unwrap();
+        let plain = host
+            .text(&format!("journalctl --no-pager --quiet {word}"))
+            .unwrap();
+        let told = host
+            .text(&format!("journalctl -x --no-pager --quiet {word}"))
+            .unwrap();
+        let more: Vec<&str> = told.lines().filter(|line| line.starts_with("░░")).collect();
+        let more = more.join("\n");
+        assert!(!plain.contains("░░"), "{plain}");
+        let subject = format!("({})", kind.name());
+        assert!(more.contains(&subject), "{subject} is not in\n{told}");
+        assert!(more.contains("Defined-By: Portcullis"), "{told}");
+        assert!(!more.contains("@PORTCULLIS_SRC@"), "{told}");
+    }
     journald.stop().unwrap();
 }
 
