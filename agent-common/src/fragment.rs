@@ -51,8 +51,9 @@ pub fn place<A: Address>(
 ) -> Place {
     // Multiplicative hashing with 2^64/φ (Knuth, TAOCP 3, §6.4): the high bits of the product.
     const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (source, destination) = (network.source.wide(), network.destination.wide());
-    let from = (source[0].rotate_left(29) ^ source[1]).wrapping_mul(PHI);
+    // One half is multiplied before the other comes to it: two addresses whose halves differ in the same bits would else be one.
+    let folded = |wide: [u64; 2]| wide[0].wrapping_mul(PHI).rotate_left(29) ^ wide[1];
+    let from = folded(network.source.wide()).wrapping_mul(PHI);
     let share = (from >> 60) as u32;
     let protocol = if A::FAMILY == 4 {
         network.protocol.0
@@ -61,7 +62,7 @@ pub fn place<A: Address>(
     };
     let mut mixed = from ^ from >> 32;
     for part in [
-        destination[0].rotate_left(29) ^ destination[1],
+        folded(network.destination.wide()),
         u64::from(network.fragment.identification) << 32 | u64::from(interface),
         u64::from(generation) << 32 | (direction as u64) << 8 | u64::from(protocol),
     ] {
