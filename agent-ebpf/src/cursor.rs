@@ -5,6 +5,7 @@ use core::arch::asm;
 use agent_common::event::Summary;
 use agent_common::frame::{Frame, Header};
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::generated;
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 
@@ -168,12 +169,12 @@ impl<const ETHERNET: bool> Frame for SkbFrame<ETHERNET> {
 }
 
 /// A frame at the XDP hook whose bounds are asked for at each read: on the way of rare packets, where the verifier would otherwise walk on once
-/// for each length of what was read before.
-pub(crate) struct RareXdpFrame {
+/// for each length of what was read before. `FRAGS`: it may lie in several buffers, and what is not in the first is copied from the others.
+pub(crate) struct RareXdpFrame<const FRAGS: bool> {
     context: *mut xdp_md,
 }
 
-impl RareXdpFrame {
+impl<const FRAGS: bool> RareXdpFrame<FRAGS> {
     /// The frame of this call.
     #[inline(always)]
     pub(crate) fn new(context: &XdpContext) -> Self {
@@ -196,17 +197,48 @@ impl RareXdpFrame {
             end: end as usize,
         }
     }
+
+    /// A header that is not whole in the first buffer.
+    #[inline(always)]
+    fn copied<T: Header>(&self, at: usize) -> Option<T> {
+        const { assert!(size_of::<T>() <= size_of::<maps::Copied>()) };
+        let room = maps::COPIED.get_ptr_mut(0)?;
+        let octets = size_of::<T>() as u32;
+        // SAFETY: the context is the kernel's, and the room is this CPU's own value with space for so many octets.
+        let failed =
+            unsafe { generated::bpf_xdp_load_bytes(self.context, at as u32, room.cast(), octets) };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: the helper wrote all octets; every value of them is a T (Header), and the read asks for no alignment.
+        Some(unsafe { room.cast::<T>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn read<T: Header>(&self, at: usize) -> Option<T> {
+        match self.memory().read(at) {
+            None if FRAGS => self.copied(at),
+            read => read,
+        }
+    }
 }
 
-impl Frame for RareXdpFrame {
+/// Octets of a frame at the XDP hook, in all its buffers.
+#[inline(always)]
+pub(crate) fn octets_in_all(context: &XdpContext) -> u32 {
+    // SAFETY: the context pointer is the kernel's, valid for the whole call.
+    unsafe { generated::bpf_xdp_get_buff_len(context.ctx) as u32 }
+}
+
+impl<const FRAGS: bool> Frame for RareXdpFrame<FRAGS> {
     #[inline(always)]
     fn load<T: Header>(&self, at: u32) -> Option<T> {
-        self.memory().read(below::<HEADERS>(at))
+        self.read(below::<HEADERS>(at))
     }
 
     #[inline(always)]
     fn fixed<T: Header, const AT: u32>(&self) -> Option<T> {
-        self.memory().read(AT as usize)
+        self.read(AT as usize)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated;
 use aya_ebpf::programs::{TcContext, XdpContext};
 
-use crate::cursor::{RareSkbFrame, RareXdpFrame, SkbFrame, XdpFrame, interface};
+use crate::cursor::{RareSkbFrame, RareXdpFrame, SkbFrame, XdpFrame, interface, octets_in_all};
 use crate::maps;
 use crate::report::Call;
 
@@ -35,13 +35,13 @@ impl Call for Driver {
     const DIRECTION: Direction = Direction::Ingress;
     const HOOK: Hook = Hook::Xdp;
     type Frame = XdpFrame;
-    type RareFrame = RareXdpFrame;
+    type RareFrame = RareXdpFrame<false>;
     #[inline(always)]
     fn frame(&self) -> XdpFrame {
         XdpFrame::new(&self.0)
     }
     #[inline(always)]
-    fn rare_frame(&self) -> RareXdpFrame {
+    fn rare_frame(&self) -> Self::RareFrame {
         RareXdpFrame::new(&self.0)
     }
     #[inline(always)]
@@ -63,14 +63,18 @@ impl Call for DriverFrags {
     const DIRECTION: Direction = Direction::Ingress;
     const HOOK: Hook = Hook::Xdp;
     type Frame = XdpFrame;
-    type RareFrame = RareXdpFrame;
+    type RareFrame = RareXdpFrame<true>;
     #[inline(always)]
     fn frame(&self) -> XdpFrame {
         XdpFrame::new(&self.0)
     }
     #[inline(always)]
-    fn rare_frame(&self) -> RareXdpFrame {
+    fn rare_frame(&self) -> Self::RareFrame {
         RareXdpFrame::new(&self.0)
+    }
+    #[inline(always)]
+    fn length(&self, _: u32) -> u32 {
+        octets_in_all(&self.0)
     }
     #[inline(always)]
     fn interface(&self) -> u32 {

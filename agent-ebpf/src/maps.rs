@@ -99,6 +99,13 @@ pub(crate) type KeptQuoted = [u64; 6];
 #[map]
 pub(crate) static QUOTED: PerCpuArray<KeptQuoted> = PerCpuArray::with_max_entries(1, 0);
 
+/// Room for the longest header.
+pub(crate) type Copied = [u64; 8];
+
+/// A header that lies in other buffers of a frame than the first.
+#[map]
+pub(crate) static COPIED: PerCpuArray<Copied> = PerCpuArray::with_max_entries(1, 0);
+
 /// What its headers said. Neither of the two has room on the stack.
 #[map]
 pub(crate) static SUMMARY: PerCpuArray<Summary> = PerCpuArray::with_max_entries(1, 0);

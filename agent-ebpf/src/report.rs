@@ -27,6 +27,11 @@ pub(crate) trait Call: EbpfContext {
     fn frame(&self) -> Self::Frame;
     /// The same on the way of rare packets.
     fn rare_frame(&self) -> Self::RareFrame;
+    /// Octets of the whole frame, of which so many were `seen`.
+    #[inline(always)]
+    fn length(&self, seen: u32) -> u32 {
+        seen
+    }
     /// The interface's index.
     fn interface(&self) -> u32;
     /// Hands the packet to the program for all that is not plain, which ends this one. Returns where there is none.
@@ -145,7 +150,7 @@ fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -
     let Some(mut entry) = maps::EVENTS.reserve::<DenyEvent>(0) else {
         return false;
     };
-    entry.write(DenyEvent {
+    let event = entry.write(DenyEvent {
         packet: *summary,
         verdict: verdict.0,
         generation: world.head.generation,
@@ -158,6 +163,7 @@ fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -
         reserved: 0,
         cgroup,
     });
+    event.packet.length = call.length(summary.length);
     // No wake-up: it costs six times the event, and the reader polls.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     true

@@ -7,6 +7,8 @@ mod attacks;
 #[cfg(test)]
 mod boot;
 #[cfg(test)]
+mod buffers;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod crowded;
@@ -72,6 +74,8 @@ mod totals;
 mod transfer;
 #[cfg(test)]
 mod unit;
+#[cfg(test)]
+mod verified;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]

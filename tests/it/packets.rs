@@ -13,8 +13,9 @@ fn the_file_is_whole() {
     assert!(findings.is_empty(), "{}", findings.join("\n"));
 }
 
+/// Runs rows, and expects of each what it says.
 #[track_caller]
-fn check(world: &mut impl World, which: impl Fn(&Row) -> bool) {
+pub(crate) fn check(world: &mut impl World, which: impl Fn(&Row) -> bool) {
     let rows = Rows::read().unwrap();
     let mut wrong = Vec::new();
     let mut ran = 0;

@@ -44,7 +44,11 @@ impl Sender {
         })
     }
 
-    fn try_send(&self, frame: &[u8]) -> io::Result<()> {
+    /// Sends a frame, once.
+    ///
+    /// # Errors
+    /// What the system says: also ENOBUFS, where a program of the sender's own host drops the frame.
+    pub fn try_send(&self, frame: &[u8]) -> io::Result<()> {
         // SAFETY: the octets live through the call, their number is right, and the descriptor is ours.
         let sent = unsafe {
             libc::send(
@@ -117,7 +121,8 @@ impl Receiver {
 /// `PACKET_IGNORE_OUTGOING` (include/uapi/linux/if_packet.h).
 const IGNORE_OUTGOING: libc::c_int = 23;
 
-fn opened(host: &Namespace, interface: &str, protocol: u16) -> Result<OwnedFd> {
+/// A bound packet socket that receives frames of a protocol, 0 for none.
+pub(crate) fn opened(host: &Namespace, interface: &str, protocol: u16) -> Result<OwnedFd> {
     let opened = host.enter(|| open(interface, protocol))?;
     opened.with_context(|| format!("packet socket on {interface} of {}", host.name()))
 }

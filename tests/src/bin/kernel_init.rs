@@ -19,6 +19,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use portcullis::dataplane::Mechanism;
 use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis::host::schema::Hook as Wanted;
+use portcullis_tests::verified::Counter;
 
 /// XDP programs for frames in several buffers are refused before this kernel (commit f45d5b6ce2e8).
 const MULTI_BUFFER_SINCE: (u32, u32) = (5, 18);
@@ -68,6 +69,7 @@ fn report() -> Result<()> {
         .context("the object and its maps")?;
     let mut programs: Vec<_> = object.programs_mut().collect();
     programs.sort_by_key(|(name, _)| name.to_string());
+    let mut counter = None;
     for (name, program) in programs {
         println!("@@ program\t{name}\t{}", kind(program));
         if name.ends_with("_frags") && !multi_buffer {
@@ -81,7 +83,8 @@ fn report() -> Result<()> {
         match load(program) {
             Ok(()) => {
                 let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
-                println!("@@ loaded\t{}\t{milliseconds:.1}", instructions(program));
+                let walked = instructions(name, program, &mut counter)?;
+                println!("@@ loaded\t{walked}\t{milliseconds:.1}");
             }
             Err(error) => refused(&error),
         }
@@ -164,13 +167,22 @@ fn kind(program: &Program) -> &'static str {
     }
 }
 
-/// As the kernel counted them, which it does since 5.16.
-fn instructions(program: &Program) -> String {
-    let count = program
+/// As the kernel counted them: it says so since 5.16, and before in the verifier's log.
+fn instructions(name: &str, program: &Program, counter: &mut Option<Counter>) -> Result<u64> {
+    let said = program
         .info()
         .ok()
         .and_then(|info| info.verified_instruction_count());
-    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
+    if let Some(count) = said {
+        return Ok(count.into());
+    }
+    let counter = match counter {
+        Some(counter) => counter,
+        None => counter.insert(Counter::new(BPF_OBJECT).context("loading by hand")?),
+    };
+    counter
+        .instructions(name)
+        .with_context(|| format!("counting the instructions of {name}"))
 }
 
 fn refused(error: &ProgramError) {

@@ -11,7 +11,7 @@ use aya::maps::{MapData, RingBuf};
 use jiff::Timestamp;
 use portcullis::compile::tables::Tables;
 use portcullis::dataplane::object::BPF_OBJECT;
-use portcullis::dataplane::testrun::Entry;
+use portcullis::dataplane::testrun::{Entry, Ran};
 use portcullis::dataplane::{BankSizes, Counters, Dataplane, Options};
 use portcullis::events::decode::decode;
 use portcullis::verify::forget;
@@ -59,6 +59,8 @@ pub struct InKernel {
     generation: u32,
     /// The policy in force, its tables and its bank.
     in_force: Option<(String, Tables, u32)>,
+    /// Octets of a frame in its first buffer; none where all are.
+    first: Option<u32>,
     /// What was counted when [`Self::count`] was asked last.
     before: Option<(Counters, Vec<RuleCounter>)>,
 }
@@ -77,8 +79,40 @@ impl InKernel {
             ingress,
             generation: 0,
             in_force: None,
+            first: None,
             before: None,
         })
+    }
+
+    /// From now on a frame has so many octets in its first buffer and the others in a second, as XDP has jumbo frames (Linux 6.18 and later). The
+    /// kernel takes no less than an Ethernet header.
+    pub fn cut_after(&mut self, first: u32) {
+        self.first = Some(first);
+    }
+
+    /// The length that the event of a denied frame tells.
+    ///
+    /// # Errors
+    /// When the frame passes, or has no event of its own.
+    pub fn length_told(&mut self, rows: &Rows, policy: &str, frame: &[u8]) -> Result<u32> {
+        self.begin(rows, policy)?;
+        while self.events.next().is_some() {}
+        let ran = self.ran(Direction::Ingress, frame)?;
+        ensure!(!ran.passed, "the frame passed");
+        let octets = self.events.next().context("no event")?;
+        Ok(decode(&octets, Timestamp::UNIX_EPOCH, |_| None)?.length)
+    }
+
+    fn ran(&mut self, direction: Direction, frame: &[u8]) -> Result<Ran> {
+        let entry = self.entry(direction);
+        let first = match self.first {
+            Some(first) if entry == Entry::XdpIngress => first,
+            _ => return Ok(self.dataplane.test_run(entry, frame, &[], 1)?),
+        };
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+        let end = first.min(u32::try_from(frame.len())?);
+        let context: Vec<u8> = [0, end, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
+        Ok(self.dataplane.test_run(entry, frame, &context, 1)?)
     }
 
     /// Notes what is counted so far.
@@ -131,8 +165,7 @@ impl InKernel {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn does(&mut self, direction: Direction, frame: &[u8], expected: &Seen) -> Result<bool> {
-        let entry = self.entry(direction);
-        let ran = self.dataplane.test_run(entry, frame, &[], 1)?;
+        let ran = self.ran(direction, frame)?;
         let mut events = Vec::new();
         while let Some(octets) = self.events.next() {
             events.push(decode(&octets, Timestamp::UNIX_EPOCH, |_| None)?);
@@ -226,9 +259,8 @@ impl World for InKernel {
     }
 
     fn judge(&mut self, direction: Direction, frame: &[u8]) -> Result<Seen> {
-        let entry = self.entry(direction);
         let (before, rules_before) = self.counted()?;
-        let ran = self.dataplane.test_run(entry, frame, &[], 1)?;
+        let ran = self.ran(direction, frame)?;
         let (after, rules_after) = self.counted()?;
 
         let grown = |field: fn(&agent_common::tables::Balance) -> u64| {

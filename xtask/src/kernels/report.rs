@@ -7,10 +7,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+/// Instructions that the verifier may walk through in one program: a quarter of the kernel's own limit, so that a release has room on kernels
+/// that walk more than these.
+pub(crate) const MOST_INSTRUCTIONS: u64 = 250_000;
+
 /// What became of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Verified instructions (`-` where the kernel does not say; how it was attached, for a life) and milliseconds.
+    /// Verified instructions (how it was attached, for a life) and milliseconds.
     Loaded {
         instructions: String,
         milliseconds: String,
@@ -137,11 +141,23 @@ impl Report {
                     faults.push(format!("{} refused: {why}\n    {log}", line.program));
                 }
                 Outcome::Unknown => faults.push(format!("{}: tried, then silence", line.program)),
+                Outcome::Loaded { instructions, .. } if is_over(instructions) => {
+                    faults.push(format!(
+                        "{}: {instructions} verified instructions, more than {MOST_INSTRUCTIONS}",
+                        line.program
+                    ));
+                }
                 Outcome::Loaded { .. } | Outcome::Skipped(_) => {}
             }
         }
         faults
     }
+}
+
+fn is_over(instructions: &str) -> bool {
+    instructions
+        .parse()
+        .is_ok_and(|walked: u64| walked > MOST_INSTRUCTIONS)
 }
 
 /// Kernel × program, as a Markdown table that reads well as text, too.
@@ -150,7 +166,8 @@ pub(crate) fn table(reports: &[(String, Report)]) -> String {
     let programs: BTreeSet<(&str, &str)> = lines()
         .map(|line| (line.program.as_str(), line.kind.as_str()))
         .collect();
-    let mut rows = vec![vec!["program".to_owned(), "kind".to_owned()]];
+    let heading = format!("program (at most {MOST_INSTRUCTIONS} instructions)");
+    let mut rows = vec![vec![heading, "kind".to_owned()]];
     rows[0].extend(
         reports
             .iter()
@@ -193,8 +210,11 @@ fn cell(outcome: &Outcome) -> String {
             milliseconds,
         } => {
             match instructions.parse::<u64>() {
+                Ok(walked) if is_over(instructions) => {
+                    format!("{walked} instructions: TOO MANY, {milliseconds} ms")
+                }
                 Ok(walked) => format!("{walked} instructions, {milliseconds} ms"),
-                // `-` where the kernel does not say; a word where something else was tried
+                // A word where something else was tried.
                 Err(_) => format!("{instructions}, {milliseconds} ms"),
             }
         }
@@ -238,6 +258,12 @@ mod tests {
             &["R1 unbounded"],
         );
         check_faults(&format!("{LOADED}@@ program\tb\ttc\n"), &["silence"]);
+        let most = |more: u64| {
+            let walked = MOST_INSTRUCTIONS + more;
+            format!("{LOADED}@@ program\tb\ttc\n@@ loaded\t{walked}\t1.5\n")
+        };
+        check_faults(&most(0), &[]);
+        check_faults(&most(1), &["b: 250001 verified instructions"]);
         check_faults(&format!("{LOADED}@@ failed\tno bpffs\n"), &["no bpffs"]);
         check_faults("@@ kernel\t6.1\n", &["no program", "did not run"]);
     }
@@ -264,9 +290,9 @@ mod tests {
     fn a_table() {
         let text = table(&[("6.1".to_owned(), report(LOADED))]);
         let expected = "\
-| program | kind | 6.1: 6.1               |
-|---------|------|------------------------|
-| `a`     | xdp  | 7 instructions, 1.5 ms |
+| program (at most 250000 instructions) | kind | 6.1: 6.1               |
+|---------------------------------------|------|------------------------|
+| `a`                                   | xdp  | 7 instructions, 1.5 ms |
 ";
         assert_eq!(text, expected);
     }
