@@ -462,6 +462,7 @@ mod tests {
             mtu: 1500,
             driver: None,
             master: None,
+            parent: None,
             addresses: Vec::new(),
             forwards_v4: false,
             forwards_v6: false,

@@ -11,7 +11,7 @@ use crate::compile::tables::Tables;
 use crate::compile::{Settings, compile};
 use crate::diagnose::{Finding, Findings};
 use crate::events::explain::Knowledge;
-use crate::facts::Facts;
+use crate::facts::{Facts, Interface};
 use crate::host::HostConfig;
 use crate::host::schema::Stage;
 use crate::inputs::{Fnv, Said};
@@ -130,20 +130,14 @@ impl Ready {
             && ours.daemon == theirs.daemon
     }
 
-    /// Interfaces of this host that the configuration lists, each device of a stack once: where a bond's or a bridge's members are listed,
-    /// it is seen there.
+    /// Interfaces of this host that the configuration lists, of a stack the lowest, once: where a bond's or a bridge's members are listed, or
+    /// a VLAN's parent, it is seen there.
     pub(super) fn interfaces(&self) -> Vec<String> {
         const LOOPBACK: u16 = 772;
-        let listed = |name: &str| self.config.guards(name);
-        let through_members = |name: &str| {
-            let members = self.facts.interfaces.iter();
-            members
-                .filter(|member| member.master.as_deref() == Some(name))
-                .any(|member| listed(&member.name))
-        };
+        let listed = |it: &Interface| it.link_type != LOOPBACK && self.config.guards(&it.name);
         let found = self.facts.interfaces.iter();
         found
-            .filter(|it| it.link_type != LOOPBACK && listed(&it.name) && !through_members(&it.name))
+            .filter(|it| listed(it) && !self.facts.any_below(it, &listed))
             .map(|it| it.name.clone())
             .collect()
     }

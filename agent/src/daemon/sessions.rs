@@ -14,8 +14,8 @@ use crate::compile::memory::Memory;
 use crate::control::Session;
 use crate::events::decode::{Transport, address};
 use crate::events::explain::probe::Probe;
-use crate::facts::Facts;
 use crate::facts::collect::{self, Connection};
+use crate::facts::{Facts, Interface};
 use crate::rule::Service;
 
 /// What would be lost.
@@ -107,11 +107,8 @@ fn is_guarded(facts: &Facts, guarded: &[String], address: IpAddr) -> bool {
     let Some(holder) = holder else {
         return true;
     };
-    let mut members = facts
-        .interfaces
-        .iter()
-        .filter(|it| it.master.as_deref() == Some(&holder.name));
-    guarded.contains(&holder.name) || members.any(|it| guarded.contains(&it.name))
+    let seen = |it: &Interface| guarded.contains(&it.name);
+    seen(holder) || facts.any_below(holder, &seen)
 }
 
 fn failsafe_ports(ready: &Ready) -> BTreeSet<u16> {

@@ -67,7 +67,7 @@ fn good() -> Machine {
 
 fn interface(name: &str, index: u32) -> serde_json::Value {
     serde_json::json!({
-        "name": name, "index": index, "link_type": 1, "up": true, "mtu": 1500, "driver": "mlx5_core", "master": null,
+        "name": name, "index": index, "link_type": 1, "up": true, "mtu": 1500, "driver": "mlx5_core", "master": null, "parent": null,
         "addresses": [{ "address": format!("10.0.{index}.1/24"), "broadcast": null }],
         "forwards_v4": false, "forwards_v6": false, "has_lease": false,
     })

@@ -232,6 +232,7 @@ pub fn facts(forwards: bool, hz: u32) -> Facts {
             mtu: 1500,
             driver: Some("veth".to_owned()),
             master: None,
+            parent: None,
             addresses: vec![
                 address("10.0.0.1/16", Some([10, 0, 255, 255].into())),
                 address("fd00::1/64", None),

@@ -32,7 +32,7 @@ dns = ["10.0.0.53"]
 const FACTS: &str = r#"{
   "schema": 1, "time": "2026-11-21T12:00:00Z", "hostname": "node1", "kernel": "6.12.0",
   "interfaces": [{
-    "name": "eth0", "index": 2, "link_type": 1, "up": true, "mtu": 1500, "driver": null, "master": null,
+    "name": "eth0", "index": 2, "link_type": 1, "up": true, "mtu": 1500, "driver": null, "master": null, "parent": null,
     "addresses": [{ "address": "10.0.0.11/24", "broadcast": null }, { "address": "2001:db8:10::11/64", "broadcast": null }],
     "forwards_v4": false, "forwards_v6": false, "has_lease": false }],
   "resolvers": ["10.0.0.53"], "names": {}, "ephemeral": { "first": 32768, "last": 60999 }, "reserved_ports": [],

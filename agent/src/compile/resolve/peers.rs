@@ -194,22 +194,14 @@ pub(super) fn is_nobody(peers: &Peers) -> bool {
 }
 
 /// Interfaces with an address that no program of ours will see. A bond or bridge all of whose
-/// members are listed is seen there.
+/// members are listed is seen there, and a VLAN at its parent.
 pub(super) fn unguarded(config: &HostConfig, facts: &Facts) -> Vec<String> {
     let listed = |interface: &Interface| config.guards(&interface.name);
-    let through_members = |interface: &Interface| {
-        let mut members = facts
-            .interfaces
-            .iter()
-            .filter(|member| member.master.as_deref() == Some(interface.name.as_str()))
-            .peekable();
-        members.peek().is_some() && members.all(listed)
-    };
     facts
         .interfaces
         .iter()
         .filter(|interface| interface.link_type != LOOPBACK && !interface.addresses.is_empty())
-        .filter(|interface| !listed(interface) && !through_members(interface))
+        .filter(|interface| !facts.wholly(interface, &listed))
         .map(|interface| interface.name.clone())
         .collect()
 }

@@ -59,6 +59,7 @@ pub(crate) fn facts() -> Facts {
         mtu: 1500,
         driver: None,
         master: None,
+        parent: None,
         addresses: addresses
             .iter()
             .map(|text| InterfaceAddress {

@@ -29,6 +29,7 @@ pub(super) fn facts() -> Facts {
         mtu: 1500,
         driver: None,
         master: None,
+        parent: None,
         addresses,
         forwards_v4: false,
         forwards_v6: false,

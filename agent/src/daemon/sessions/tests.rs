@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::facts::{Interface, InterfaceAddress};
+use crate::facts::InterfaceAddress;
 use crate::host::Input;
 use crate::inputs::{Said, Texts};
 use crate::policy::catalogue;
@@ -15,6 +15,7 @@ fn interface(name: &str, address: &str, master: Option<&str>) -> Interface {
         mtu: 1500,
         driver: None,
         master: master.map(str::to_owned),
+        parent: None,
         addresses: vec![InterfaceAddress {
             address: address.parse().unwrap(),
             broadcast: None,

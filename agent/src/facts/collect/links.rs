@@ -20,8 +20,10 @@ const ADDRESS: usize = 8;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -32,26 +34,29 @@ const IFA_F_PERMANENT: u32 = 0x80;
 /// Loopback, where nothing is leased.
 const ARPHRD_LOOPBACK: u16 = 772;
 
+/// Kinds that send and receive through the device that they name as their link, unchanged but for a tag; a veth names its peer there, a
+/// tunnel the device that it was told to use.
+const UPON_A_PARENT: [&str; 3] = ["vlan", "macvlan", "ipvlan"];
+
 /// All interfaces by index, with their addresses. Forwarding is left out; a lease is seen only by an IPv4 address that ends.
 pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
-    let mut found = BTreeMap::new();
-    let mut masters = Vec::new();
+    let mut found: BTreeMap<u32, Interface> = BTreeMap::new();
+    let mut stacked = Vec::new();
     for body in route(libc::RTM_GETLINK, libc::RTM_NEWLINK)? {
-        let Some((mut interface, master)) = link(&body) else {
+        let Some((mut interface, above_and_below)) = link(&body) else {
             continue;
         };
         if let Some(driver) = driver(&interface.name, interface.index) {
             interface.driver = Some(driver);
         }
-        masters.extend(master.map(|master| (interface.index, master)));
+        stacked.push((interface.index, above_and_below));
         found.insert(interface.index, interface);
     }
-    for (index, master) in masters {
-        let name = found
-            .get(&master)
-            .map(|master: &Interface| master.name.clone());
+    for (index, [master, parent]) in stacked {
+        let name = |index: Option<u32>| Some(found.get(&index?)?.name.clone());
+        let (master, parent) = (name(master), name(parent));
         if let Some(interface) = found.get_mut(&index) {
-            interface.master = name;
+            (interface.master, interface.parent) = (master, parent);
         }
     }
     for body in route(libc::RTM_GETADDR, libc::RTM_NEWADDR)? {
@@ -83,8 +88,8 @@ fn driver(name: &str, index: u32) -> Option<String> {
     Some(driver.file_name()?.to_str()?.to_owned())
 }
 
-/// One RTM_NEWLINK, and its master's index.
-fn link(body: &[u8]) -> Option<(Interface, Option<u32>)> {
+/// One RTM_NEWLINK, and the indices of its master and its parent.
+fn link(body: &[u8]) -> Option<(Interface, [Option<u32>; 2])> {
     let mut interface = Interface {
         name: String::new(),
         link_type: half(body, 2)?,
@@ -93,17 +98,22 @@ fn link(body: &[u8]) -> Option<(Interface, Option<u32>)> {
         mtu: 0,
         driver: None,
         master: None,
+        parent: None,
         addresses: Vec::new(),
         forwards_v4: false,
         forwards_v6: false,
         has_lease: false,
     };
-    let mut master = None;
+    let (mut master, mut parent) = (None, None);
+    let mut elsewhere = false;
     for (kind, value) in attributes(body.get(LINK..)?) {
         match kind {
             IFLA_IFNAME => interface.name = string(value),
             IFLA_MTU => interface.mtu = word(value, 0)?,
             IFLA_MASTER => master = word(value, 0),
+            IFLA_LINK => parent = word(value, 0),
+            // The index is another namespace's.
+            IFLA_LINK_NETNSID => elsewhere = true,
             // A device without a bus names its kind, which is its driver's name: veth, bridge, bond.
             IFLA_LINKINFO => {
                 interface.driver = attributes(value)
@@ -113,7 +123,9 @@ fn link(body: &[u8]) -> Option<(Interface, Option<u32>)> {
             _ => {}
         }
     }
-    (!interface.name.is_empty()).then_some((interface, master))
+    let kind = interface.driver.as_deref().unwrap_or_default();
+    let parent = parent.filter(|_| !elsewhere && UPON_A_PARENT.contains(&kind));
+    (!interface.name.is_empty()).then_some((interface, [master, parent]))
 }
 
 /// One RTM_NEWADDR: the interface's index, the address, and whether it ends by itself.

@@ -225,6 +225,7 @@ pub(super) fn facts() -> Facts {
             mtu: 1500,
             driver: None,
             master: None,
+            parent: None,
             addresses: vec![InterfaceAddress {
                 address: "10.0.0.11/24".parse().unwrap(),
                 broadcast: None,
