@@ -53,6 +53,8 @@ reasons! {
     Forwarded = 7, "forwarded";
     /// Generation 0: attached, learning, not enforcing.
     Unenforced = 8, "unenforced";
+    /// Decrypted by this host: what carried it was judged by its own rule when it came in, as it is where XDP judges.
+    Decrypted = 9, "decrypted";
 
     /// No rule, and the default denies.
     NoRule = 32, "no-rule";

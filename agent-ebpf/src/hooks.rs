@@ -1,9 +1,11 @@
 //! The hooks: what each call of a program knows of its packet besides the octets.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use agent_common::event::{DenyEvent, Direction, Hook};
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::bpf_xfrm_state;
 use aya_ebpf::helpers::generated;
 use aya_ebpf::programs::{TcContext, XdpContext};
 
@@ -54,6 +56,10 @@ impl Call for Driver {
         unsafe { maps::RARE_XDP.tail_call(self, 0) };
     }
     #[inline(always)]
+    fn is_decrypted(&self) -> bool {
+        false
+    }
+    #[inline(always)]
     fn sender(&self) -> (u32, u64) {
         (DenyEvent::NO_UID, 0)
     }
@@ -84,6 +90,10 @@ impl Call for DriverFrags {
     fn leave_to_rare(&self) {
         // SAFETY: the context is the kernel's, and the array holds programs of this type.
         unsafe { maps::RARE_XDP_FRAGS.tail_call(self, 0) };
+    }
+    #[inline(always)]
+    fn is_decrypted(&self) -> bool {
+        false
     }
     #[inline(always)]
     fn sender(&self) -> (u32, u64) {
@@ -133,6 +143,12 @@ impl<const ETHERNET: bool> Call for TcIngress<ETHERNET> {
         // SAFETY: the context is the kernel's, and the array holds programs of this type.
         unsafe { maps::RARE_TC.tail_call(self, Direction::Ingress as u32) };
     }
+    /// Of a tunnel's packet the carrier was judged at this interface, too, a moment before, and XDP would see no more of it. A device without
+    /// Ethernet may be the tunnel's own end: there it was not.
+    #[inline(always)]
+    fn is_decrypted(&self) -> bool {
+        ETHERNET && maps::tells_decrypted() != 0 && has_state(&self.0)
+    }
     #[inline(always)]
     fn sender(&self) -> (u32, u64) {
         (DenyEvent::NO_UID, 0)
@@ -162,6 +178,10 @@ impl<const ETHERNET: bool> Call for TcEgress<ETHERNET> {
         unsafe { maps::RARE_TC.tail_call(self, Direction::Egress as u32) };
     }
     #[inline(always)]
+    fn is_decrypted(&self) -> bool {
+        false
+    }
+    #[inline(always)]
     fn sender(&self) -> (u32, u64) {
         let uid = self.0.get_socket_uid();
         // SAFETY: the context pointer is the kernel's, valid for the whole call.
@@ -180,4 +200,21 @@ const PACKET_LOOPBACK: u32 = 5;
 pub(crate) fn is_looped_back(context: &TcContext) -> bool {
     // SAFETY: the context pointer is the kernel's, valid for the whole call.
     unsafe { (*context.skb.skb).pkt_type == PACKET_LOOPBACK }
+}
+
+/// Whether the kernel has decrypted this packet and still knows by which state. Out of line: only what would be denied costs it.
+#[inline(never)]
+fn has_state(context: &TcContext) -> bool {
+    let mut state = MaybeUninit::<bpf_xfrm_state>::uninit();
+    // SAFETY: the helper writes the whole state, zeros where there is none, and nothing reads it here.
+    let told = unsafe {
+        generated::bpf_skb_get_xfrm_state(
+            context.skb.skb,
+            0,
+            state.as_mut_ptr(),
+            size_of::<bpf_xfrm_state>() as u32,
+            0,
+        )
+    };
+    told == 0
 }

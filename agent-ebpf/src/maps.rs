@@ -131,8 +131,8 @@ pub(crate) static RARE_TC: ProgramArray = ProgramArray::with_max_entries(2, 0);
 #[map]
 pub(crate) static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 
-/// Sizes of a bank in the maps above, set at load.
-macro_rules! sizes {
+/// What is set at load: sizes of a bank in the maps above, and what the kernel can.
+macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident, $read:ident;)*) => { $(
         $(#[$doc])*
         #[unsafe(no_mangle)]
@@ -147,7 +147,7 @@ macro_rules! sizes {
     )* };
 }
 
-sizes! {
+constants! {
     /// Trie nodes of a bank.
     NODES_PER_BANK, nodes_per_bank;
     /// IPv6 nodes of a bank.
@@ -156,4 +156,6 @@ sizes! {
     CELL_BLOCKS_PER_BANK, cell_blocks_per_bank;
     /// Rule counters of a bank, the last one for no rule.
     RULES_PER_BANK, rules_per_bank;
+    /// Whether this kernel tells what it has decrypted, which one without IPsec can't: not 0.
+    TELLS_DECRYPTED, tells_decrypted;
 }

@@ -36,6 +36,8 @@ pub(crate) trait Call: EbpfContext {
     fn interface(&self) -> u32;
     /// Hands the packet to the program for all that is not plain, which ends this one. Returns where there is none.
     fn leave_to_rare(&self);
+    /// Whether this host has decrypted the packet on the interface where it is judged.
+    fn is_decrypted(&self) -> bool;
     /// Uid and cgroup of the sending socket, where the hook knows them.
     fn sender(&self) -> (u32, u64);
 }

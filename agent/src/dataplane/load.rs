@@ -6,7 +6,8 @@ use agent_common::event::Direction;
 use agent_common::flow::FlowTable;
 use agent_common::tables::{BANKS, OPEN_BANK, PLANES, POLICY_BANKS, Switch};
 use aya::maps::{MapInfo, ProgramArray};
-use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, ProgramFd, ProgramType, SchedClassifier, Xdp};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 
 use super::clock::Clock;
@@ -228,6 +229,13 @@ impl Dataplane {
     }
 }
 
+/// Whether programs at TC may ask what the kernel has decrypted: one that was built without IPsec does not know the question. Where that
+/// can't be found out nothing is loaded anyway, and the reason is said there.
+fn tells_decrypted() -> bool {
+    let helper = BpfHelper::BPF_FUNC_skb_get_xfrm_state;
+    is_helper_supported(ProgramType::SchedClassifier, helper).unwrap_or(false)
+}
+
 type Loaded = (Ebpf, &'static str, TableMaps, Clock, u32);
 
 fn load_pinned(
@@ -237,8 +245,10 @@ fn load_pinned(
     pins: &Pins,
     directory: &Path,
 ) -> Result<Loaded, Error> {
+    let tells_decrypted = u32::from(tells_decrypted());
     let mut loader = EbpfLoader::new();
     loader
+        .override_global("TELLS_DECRYPTED", &tells_decrypted, true)
         .override_global("NODES_PER_BANK", &sizes.nodes, true)
         .override_global("V6_NODES_PER_BANK", &sizes.v6_nodes, true)
         .override_global("CELL_BLOCKS_PER_BANK", &sizes.cell_blocks, true)
