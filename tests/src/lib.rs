@@ -4,15 +4,19 @@
 //! process in it and the last handle on it are gone, so a test that panics, is interrupted or killed leaves nothing behind.
 
 pub mod bench;
+pub mod boots;
 pub mod daemon;
 pub mod demo;
+pub mod devices;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod differential;
 pub mod generator;
+pub mod ipsec;
 pub mod journald;
 pub mod life;
 pub mod link;
+pub mod machine;
 pub mod manager;
 pub mod netns;
 pub mod notify;
@@ -28,3 +32,4 @@ pub mod seccomp;
 pub mod service;
 pub mod verified;
 pub mod veth;
+pub mod whole;

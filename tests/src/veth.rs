@@ -1,6 +1,7 @@
 //! A pair of interfaces made by netlink, where there is no `ip` to ask: in the init of an emulated machine.
 
-use std::os::fd::AsRawFd as _;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{
@@ -16,6 +17,16 @@ const VETH_INFO_PEER: u16 = 1;
 /// # Errors
 /// As the kernel says; EOPNOTSUPP where it has no veth.
 pub fn make(name: &str, peer: &str) -> Result<()> {
+    pair(name, peer)?;
+    // Neither can be opened before the other is there.
+    [name, peer].into_iter().try_for_each(up)
+}
+
+/// The same, and neither end is up.
+///
+/// # Errors
+/// As [`make`].
+pub fn pair(name: &str, peer: &str) -> Result<()> {
     let mut peer_message = interface(0);
     peer_message.extend(text(libc::IFLA_IFNAME, peer));
     let data = attribute(
@@ -28,14 +39,48 @@ pub fn make(name: &str, peer: &str) -> Result<()> {
     message.extend(text(libc::IFLA_IFNAME, name));
     message.extend(attribute(libc::IFLA_LINKINFO, &info));
     let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    request(libc::RTM_NEWLINK, create, &message).with_context(|| format!("veth {name}"))?;
-    // Neither can be opened before the other is there.
-    for end in [name, peer] {
-        let mut message = interface(libc::IFF_UP as u32);
-        message.extend(text(libc::IFLA_IFNAME, end));
-        request(libc::RTM_NEWLINK, 0, &message).with_context(|| format!("{end} up"))?;
+    request(libc::RTM_NEWLINK, create, &message).with_context(|| format!("veth {name}"))
+}
+
+/// Takes an interface up.
+///
+/// # Errors
+/// As the kernel says.
+pub fn up(name: &str) -> Result<()> {
+    let mut message = interface(libc::IFF_UP as u32);
+    message.extend(text(libc::IFLA_IFNAME, name));
+    request(libc::RTM_NEWLINK, 0, &message).with_context(|| format!("{name} up"))
+}
+
+/// Moves an interface into the network namespace that this descriptor names.
+///
+/// # Errors
+/// As the kernel says.
+pub fn move_to(name: &str, namespace: RawFd) -> Result<()> {
+    let mut message = interface(0);
+    message.extend(text(libc::IFLA_IFNAME, name));
+    message.extend(attribute(libc::IFLA_NET_NS_FD, &namespace.to_ne_bytes()));
+    request(libc::RTM_NEWLINK, 0, &message).with_context(|| format!("moving {name}"))
+}
+
+/// Gives an interface an address, one of IPv6 without the wait for another that has it.
+///
+/// # Errors
+/// As the kernel says.
+pub fn address(name: &str, address: IpAddr, prefix: u8) -> Result<()> {
+    let index = nix::net::if_::if_nametoindex(name).with_context(|| name.to_owned())?;
+    let (family, flags, octets) = match address {
+        IpAddr::V4(address) => (libc::AF_INET, 0, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6, libc::IFA_F_NODAD, address.octets().to_vec()),
+    };
+    // struct ifaddrmsg: family, prefix length, flags, scope, index
+    let mut message = vec![family as u8, prefix, flags as u8, 0];
+    message.extend(index.to_ne_bytes());
+    for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+        message.extend(attribute(kind, &octets));
     }
-    Ok(())
+    let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    request(libc::RTM_NEWADDR, create, &message).with_context(|| format!("{address} on {name}"))
 }
 
 /// `struct ifinfomsg`: family, type, index, flags, change.

@@ -1,5 +1,6 @@
 //! The init of an emulated machine: loads every program of the agent's object, says on the serial
-//! line what the kernel made of it, and turns the machine off.
+//! line what the kernel made of it, and turns the machine off. Where the kernel's command line names a
+//! life of a server, it lives that instead.
 //!
 //! `cargo xtask kernels --load` packs it as `/init` and reads what it says (the format is in
 //! xtask's `kernels/report.rs`).
@@ -59,6 +60,13 @@ fn report() -> Result<()> {
         "@@ agent\t{}",
         one_line(&String::from_utf8_lossy(&version.stdout))
     );
+    if let Some(life) = portcullis_tests::boots::named()? {
+        return match life.as_str() {
+            "devices" => portcullis_tests::devices::live(),
+            "whole" => portcullis_tests::whole::live(),
+            life => portcullis_tests::boots::live(life),
+        };
+    }
     let multi_buffer =
         kernel_version(&release).is_some_and(|version| version >= MULTI_BUFFER_SINCE);
 
@@ -140,9 +148,18 @@ fn prepare() -> Result<()> {
     modules.sort();
     for module in modules {
         let file = File::open(&module).with_context(|| format!("{}", module.display()))?;
-        // SAFETY: the descriptor is open and the parameters are an empty string that outlives the call.
-        let code =
-            unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+        // It makes a bond by itself unless it is told not to.
+        let bonding = module.to_string_lossy().ends_with("-bonding.ko");
+        let parameters = if bonding { c"max_bonds=0" } else { c"" };
+        // SAFETY: the descriptor is open and the parameters are a string that outlives the call.
+        let code = unsafe {
+            libc::syscall(
+                libc::SYS_finit_module,
+                file.as_raw_fd(),
+                parameters.as_ptr(),
+                0,
+            )
+        };
         if code != 0 {
             return Err(io::Error::last_os_error())
                 .with_context(|| format!("{}", module.display()));

@@ -40,6 +40,8 @@ pub(crate) fn get(kernel: &Kernel, cache: &Path, update: bool) -> Result<Unpacke
     if !root.exists() {
         unpack(&package, &root)?;
     }
+    // Each time: the list of what is wanted may have grown since.
+    choose_modules(&root)?;
     look(&root)
 }
 
@@ -140,14 +142,26 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
             .arg(&partial)
             .arg(&release),
     )?;
-    let modules = partial.join("lib/modules").join(&release);
-    let order = load_order(&fs::read_to_string(modules.join("modules.dep"))?)?;
-    let goal = partial.join("wanted");
+    fs::rename(&partial, root).with_context(|| format!("{}", root.display()))
+}
+
+/// Puts the modules that are wanted into one directory, uncompressed, named so that they sort by the order of loading.
+fn choose_modules(root: &Path) -> Result<()> {
+    let modules = root.join("lib/modules").join(release(root)?);
+    let read = |name: &str| {
+        let path = modules.join(name);
+        fs::read_to_string(&path).with_context(|| format!("{}", path.display()))
+    };
+    let order = load_order(&read("modules.dep")?, &read("modules.builtin")?)?;
+    let goal = root.join("wanted");
+    if goal.exists() {
+        fs::remove_dir_all(&goal).with_context(|| format!("{}", goal.display()))?;
+    }
     fs::create_dir_all(&goal)?;
     for (number, module) in order.iter().enumerate() {
         uncompress(&modules.join(module), &goal, number)?;
     }
-    fs::rename(&partial, root).with_context(|| format!("{}", root.display()))
+    Ok(())
 }
 
 fn release(root: &Path) -> Result<String> {
@@ -157,10 +171,14 @@ fn release(root: &Path) -> Result<String> {
     Ok(entry.file_name().to_string_lossy().into_owned())
 }
 
-/// The wanted modules and what they depend on, dependencies first, from the text of `modules.dep`.
-fn load_order(dependencies: &str) -> Result<Vec<String>> {
+/// The wanted modules and what they depend on, dependencies first, from the text of `modules.dep`; those of the text of `modules.builtin`
+/// are there already.
+fn load_order(dependencies: &str, builtin: &str) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
     for wanted in MODULES {
+        if builtin.lines().any(|path| module_name(path) == wanted) {
+            continue;
+        }
         let line = dependencies
             .lines()
             .find(|line| module_name(line.split(':').next().unwrap_or_default()) == wanted)
@@ -225,22 +243,32 @@ mod tests {
 
     #[test]
     fn dependencies_come_first() {
-        let text = "kernel/drivers/net/veth.ko:\n\
-                    kernel/net/sched/sch_ingress.ko.xz: kernel/a/near.ko.xz kernel/a/far.ko.xz\n\
-                    kernel/net/sched/cls_bpf.ko: kernel/a/far.ko.xz\n";
-        let order = load_order(text).unwrap();
+        let alone = MODULES.map(|module| format!("kernel/{module}.ko:\n"));
+        let text = alone
+            .concat()
+            .replace(
+                "sch_ingress.ko:",
+                "sch_ingress.ko: kernel/near.ko.xz kernel/far.ko.xz",
+            )
+            .replace("cls_bpf.ko:", "cls_bpf.ko: kernel/far.ko.xz");
+        let order = load_order(&text, "kernel/crypto/drbg.ko\n").unwrap();
+        let order: Vec<_> = order.iter().map(|path| module_name(path)).collect();
         assert_eq!(
-            order
-                .iter()
-                .map(|path| module_name(path))
-                .collect::<Vec<_>>(),
+            order[..5],
             ["veth", "far", "near", "sch_ingress", "cls_bpf"]
+        );
+        let rest = MODULES[3..].iter().copied();
+        assert!(
+            order[5..]
+                .iter()
+                .copied()
+                .eq(rest.filter(|module| *module != "drbg"))
         );
     }
 
     #[test]
     fn a_module_that_is_not_there_is_named() {
-        let error = load_order("kernel/drivers/net/veth.ko:\n").unwrap_err();
+        let error = load_order("kernel/drivers/net/veth.ko:\n", "").unwrap_err();
         assert!(error.to_string().contains("sch_ingress"), "{error}");
     }
 }

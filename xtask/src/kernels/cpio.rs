@@ -16,6 +16,7 @@ pub(crate) struct Archive {
 const DIRECTORY: u32 = 0o040_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 const PROGRAM: u32 = 0o100_755;
+const DATA: u32 = 0o100_600;
 
 impl Archive {
     /// Empty.
@@ -49,6 +50,14 @@ impl Archive {
     pub(crate) fn file(&mut self, name: &str, source: &Path) -> Result<()> {
         let bytes = std::fs::read(source).with_context(|| format!("{}", source.display()))?;
         self.entry(name, PROGRAM, (0, 0), &bytes)
+    }
+
+    /// A file with this content.
+    ///
+    /// # Errors
+    /// As [`Self::directory`].
+    pub(crate) fn data(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.entry(name, DATA, (0, 0), content)
     }
 
     /// The archive with its closing entry.

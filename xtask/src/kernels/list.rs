@@ -39,5 +39,25 @@ pub(crate) const KERNELS: [Kernel; 3] = [
     },
 ];
 
-/// What is built as a module there and needed by what attaches.
-pub(crate) const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
+/// What is built as a module there and needed by what attaches, by the table that stands in for the programs, and by the devices and the
+/// IPsec that a server has.
+pub(crate) const MODULES: [&str; 17] = [
+    "veth",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nft_ct",
+    "bonding",
+    "8021q",
+    "bridge",
+    "esp4",
+    "esp6",
+    "xfrm_user",
+    "authenc",
+    // What a state's first number is drawn from.
+    "sha3_generic",
+    "jitterentropy_rng",
+    "sha512_generic",
+    "drbg",
+    "echainiv",
+];

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 use crate::setup::{self, Group};
-use crate::{build, project, run};
+use crate::{build, process, project, run};
 
 mod archive;
 mod boot;
+mod boots;
 mod cpio;
 mod list;
 mod report;
@@ -21,34 +22,73 @@ use report::{Report, table};
 /// Arguments of `kernels`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Load and verify every program of the embedded object on each kernel.
-    #[arg(long)]
-    load: bool,
+    #[command(flatten)]
+    part: Part,
     /// Ask the archives for newer packages of the same lines.
     #[arg(long)]
     update: bool,
     /// Write the table into docs/kernels.md.
-    #[arg(long, requires = "load")]
+    #[arg(long, conflicts_with_all = ["list", "boots", "devices", "life"])]
     write: bool,
     /// Only this line, for example 5.10.
     only: Option<String>,
 }
 
-/// Lists the kernels, or loads on each.
+/// A part of the whole.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Part {
+    /// Name the kernels.
+    #[arg(long)]
+    list: bool,
+    /// Load and verify every program of the embedded object.
+    #[arg(long)]
+    load: bool,
+    /// The rows of packets, the proofs of all products, and the agent's life under traffic.
+    #[arg(long)]
+    life: bool,
+    /// Bonds, VLANs, bridges and IPsec.
+    #[arg(long)]
+    devices: bool,
+    /// Boot a server again and again over what its earlier lives left on its disk, on one kernel.
+    #[arg(long)]
+    boots: bool,
+}
+
+impl Part {
+    /// The lives of an emulated machine that are asked for, as its init knows them: on each kernel, one after the other.
+    fn lives(&self) -> &'static [&'static str] {
+        match (self.life, self.devices) {
+            (true, _) => &["whole"],
+            (_, true) => &["devices"],
+            _ if self.is_whole() => &["", "whole", "devices"],
+            _ => &[],
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        !(self.list || self.load || self.life || self.devices || self.boots)
+    }
+}
+
+/// Does on each kernel what is asked for, all of it where nothing is.
 ///
 /// # Errors
 /// When a kernel can't be had or booted. A refused program is no error but the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    let part = &arguments.part;
+    let only = arguments.only.as_deref();
+    let only = only.or(part.boots.then_some(boots::KERNEL));
+    let wanted = |name: &str| only.is_none_or(|only| only == name);
     let kernels: Vec<_> = KERNELS
         .iter()
         .filter(|kernel| wanted(kernel.name))
         .collect();
     anyhow::ensure!(
         !kernels.is_empty(),
-        "no such line of kernels; `cargo xtask kernels` lists them"
+        "no such line of kernels; `cargo xtask kernels --list` names them"
     );
-    if !arguments.load && !arguments.update {
+    if part.list {
         for kernel in kernels {
             println!("{}\t{}", kernel.name, kernel.of);
         }
@@ -58,9 +98,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     build::everything()?;
     let init = run::build_of_tests("kernel_init")?;
     let agent = project::agent_binary("release")?;
+    let ip = process::find("ip").context("there is no ip")?;
     let payload = boot::Payload {
         init: &init,
         agent: &agent,
+        ip: &ip,
     };
     let directory = project::target()?.join("kernels");
 
@@ -69,10 +111,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let unpacked = archive::get(kernel, &directory.join("cache"), arguments.update)
             .with_context(|| format!("the kernel {} ({})", kernel.name, kernel.of))?;
         let initramfs = directory.join(format!("{}.cpio", kernel.name));
-        boot::pack(&payload, &unpacked, &initramfs)?;
+        boot::pack(&payload, &unpacked, &[], &initramfs)?;
         machines.push((kernel.name, unpacked, initramfs));
     }
-    let reports = boot_all(&machines)?;
+    let reports = if part.load {
+        boot_all(&machines)?
+    } else {
+        let mut reports = Vec::new();
+        for (name, kernel, initramfs) in &machines {
+            let mut report = Report::default();
+            // One after the other: what is waited for there has limits.
+            for life in part.lives() {
+                let word = match *life {
+                    "" => String::new(),
+                    life => format!("portcullis.life={life}"),
+                };
+                report.add(boot::boot(kernel, initramfs, &word)?);
+            }
+            if part.boots || (part.is_whole() && *name == boots::KERNEL) {
+                report.add(boots::live(&payload, kernel, &directory)?);
+            }
+            reports.push(((*name).to_owned(), report));
+        }
+        reports
+    };
+    conclude(&reports, &directory, arguments.write)
+}
+
+/// Prints the table and what is at fault, and writes both down.
+fn conclude(
+    reports: &[(String, Report)],
+    directory: &Path,
+    into_the_docs: bool,
+) -> Result<ExitCode> {
     let faults: Vec<String> = reports
         .iter()
         .flat_map(|(name, report)| {
@@ -82,15 +153,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 .map(move |fault| format!("{name}: {fault}"))
         })
         .collect();
-    let table = table(&reports);
+    let table = table(reports);
     println!("{table}");
     for fault in &faults {
         eprintln!("error: {fault}");
     }
+    let data: Vec<_> = reports
+        .iter()
+        .map(|(name, report)| report.json(name))
+        .collect();
+    let data = serde_json::to_string_pretty(&data)?;
+    let file = directory.join("report.json");
+    std::fs::write(&file, data + "\n").with_context(|| format!("{}", file.display()))?;
     if !faults.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    if arguments.write {
+    if into_the_docs {
         write(&table)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -102,7 +180,7 @@ fn boot_all(machines: &[(&str, Unpacked, PathBuf)]) -> Result<Vec<(String, Repor
         let running: Vec<_> = machines
             .iter()
             .map(|(name, kernel, initramfs)| {
-                (name, scope.spawn(move || boot::boot(kernel, initramfs)))
+                (name, scope.spawn(move || boot::boot(kernel, initramfs, "")))
             })
             .collect();
         let mut reports = Vec::new();
@@ -120,10 +198,7 @@ fn boot_all(machines: &[(&str, Unpacked, PathBuf)]) -> Result<Vec<(String, Repor
 }
 
 /// What stands around the table in the page.
-const MARKS: [&str; 2] = [
-    "<!-- cargo xtask kernels --load --write -->\n",
-    "<!-- end -->\n",
-];
+const MARKS: [&str; 2] = ["<!-- cargo xtask kernels --write -->\n", "<!-- end -->\n"];
 
 fn write(table: &str) -> Result<()> {
     let page = project::root().join("docs/kernels.md");

@@ -2,10 +2,12 @@
 //!
 //! Lines that count begin with `@@ `; fields are separated by tabs:
 //! `kernel RELEASE`, `program NAME KIND`, then for it one of `loaded INSTRUCTIONS MILLISECONDS`,
-//! `skipped WHY` and `refused WHY` with `log LINE`s; `agent VERSION`; at last `end`.
+//! `skipped WHY` and `refused WHY` with `log LINE`s; `agent VERSION`; `left PATH HEX`, a file of the machine's disk; at last `end`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+use serde_json::{Value, json};
 
 /// Instructions that the verifier may walk through in one program: a quarter of the kernel's own limit, so that a release has room on kernels
 /// that walk more than these.
@@ -51,6 +53,8 @@ pub(crate) struct Report {
     pub(crate) failures: Vec<String>,
     /// How it ended by itself, with nothing found wrong until then: the kernel stopped, and may not the next time.
     pub(crate) accident: Option<String>,
+    /// Files on the disk, by their absolute names.
+    pub(crate) left: Vec<(String, Vec<u8>)>,
     begun: bool,
     end: bool,
 }
@@ -113,10 +117,42 @@ impl Report {
                     log.push(text.to_owned());
                 }
             }
+            ["left", path, hex] => match octets(hex) {
+                Some(content) => self.left.push((path.to_owned(), content)),
+                None => self.failures.push(format!("{path}: garbled")),
+            },
             ["failed", why] => self.failures.push(why.to_owned()),
             ["end"] => self.end = true,
             _ => self.failures.push(format!("not understood: {line}")),
         }
+    }
+
+    /// Takes what another boot of the same kernel said.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.release = other.release;
+        self.agent = other.agent;
+        self.lines.extend(other.lines);
+        self.failures.extend(other.failures);
+    }
+
+    /// As data: the kernel, the agent, and of each check what came of it.
+    pub(crate) fn json(&self, name: &str) -> Value {
+        let checks = self.lines.iter().map(|line| {
+            let (result, text) = match &line.outcome {
+                Outcome::Loaded { .. } => ("passed", cell(&line.outcome)),
+                Outcome::Skipped(why) => ("skipped", why.clone()),
+                Outcome::Refused { why, .. } => ("failed", why.clone()),
+                Outcome::Unknown => ("failed", "tried, then silence".to_owned()),
+            };
+            json!({"check": line.program, "kind": line.kind, "result": result, "text": text})
+        });
+        json!({
+            "kernel": name,
+            "release": self.release,
+            "agent": self.agent,
+            "checks": checks.collect::<Vec<_>>(),
+            "failures": self.failures,
+        })
     }
 
     fn set(&mut self, outcome: Outcome) {
@@ -158,6 +194,21 @@ fn is_over(instructions: &str) -> bool {
     instructions
         .parse()
         .is_ok_and(|walked: u64| walked > MOST_INSTRUCTIONS)
+}
+
+/// Octets from hexadecimal digits.
+fn octets(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = hex
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|it| u8::try_from(it).ok()))
+        .collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    Some(
+        digits
+            .chunks(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect(),
+    )
 }
 
 /// Kernel × program, as a Markdown table that reads well as text, too.
@@ -266,6 +317,13 @@ mod tests {
         check_faults(&most(1), &["b: 250001 verified instructions"]);
         check_faults(&format!("{LOADED}@@ failed\tno bpffs\n"), &["no bpffs"]);
         check_faults("@@ kernel\t6.1\n", &["no program", "did not run"]);
+    }
+
+    #[test]
+    fn files_that_are_left() {
+        let report = report("@@ left\t/var/a\t00ff7b\n@@ left\t/var/b\t0\n");
+        assert_eq!(report.left, [("/var/a".to_owned(), vec![0, 0xff, 0x7b])]);
+        assert_eq!(report.failures, ["/var/b: garbled"]);
     }
 
     #[test]

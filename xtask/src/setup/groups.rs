@@ -106,6 +106,8 @@ const KERNELS: &[Need] = &[
     program("qemu-system-x86", "qemu-system-x86_64"),
     program("dpkg", "dpkg-deb"),
     program("kmod", "depmod"),
+    // Goes into the machines.
+    program("iproute2", "ip"),
     // Newer kernels compress their modules.
     program("xz-utils", "xz"),
     program("apt", "apt-get"),
