@@ -9,7 +9,7 @@ use crate::group;
 use crate::lookup::Lookup;
 use crate::net::{Address, tcp};
 use crate::packet::Segment;
-use crate::tables::{Cell, CellAction, Plane, other};
+use crate::tables::{Cell, CellAction, Plane, facts, other};
 use crate::trie::Classified;
 use crate::verdict::{Action, Reason, Verdict};
 
@@ -49,6 +49,13 @@ pub(crate) fn cell_for<A: Classified, W: Lookup>(
         0
     };
     world.cell(port_class, peer_class)
+}
+
+/// Whether an address is this host's, or a broadcast address of one of its networks.
+#[inline(always)]
+pub(crate) fn is_own<A: Classified, W: Lookup>(world: &W, address: A) -> Option<bool> {
+    let known = world.facts(address.class(world)?)?;
+    Some(known & (facts::OWN | facts::BROADCAST) != 0)
 }
 
 /// The verdict of a cell that is final: everything but a denial that a reply may still turn.

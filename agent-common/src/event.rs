@@ -42,8 +42,8 @@ pub struct Summary {
     pub tcp_flags: u8,
     /// 4, 6, or 0 where it is not IP.
     pub family: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// 1 where the packet is on its way through this host, else 0.
+    pub through: u16,
     /// Octets of the frame, as the hook counts them.
     pub length: u32,
 }

@@ -1,13 +1,13 @@
 //! The decision over ICMP and ICMPv6: echo, errors by the packet they quote, neighbour discovery, multicast listeners.
 
 use crate::conntrack::{enter, lives, reply, sent};
-use crate::decide::{INTERNAL, answer, cell_for, verdict_of, was_asked};
+use crate::decide::{INTERNAL, answer, cell_for, is_own, verdict_of, was_asked};
 use crate::flow::{FlowKey, FlowState};
 use crate::lookup::Lookup;
 use crate::net::{Address, IpProto, icmp};
 use crate::packet::{Network, Quoted};
 use crate::parse::{Family, IcmpHead};
-use crate::tables::{CellAction, Plane, other};
+use crate::tables::{CellAction, Head, Plane, other};
 use crate::trie::Classified;
 use crate::verdict::{Reason, Verdict};
 
@@ -230,10 +230,19 @@ fn would_send<A: Host, W: Lookup>(world: &W, quoted: &Quoted<A>) -> bool {
                 || was_asked(world, peer, quoted.destination_port, quoted.source_port)))
 }
 
-/// Whether the quoted packet was one that the ingress decision lets in.
+/// Whether the quoted packet was one that the ingress decision lets in, or one that this host takes further.
 #[inline(always)]
 fn let_in<A: Host, W: Lookup>(world: &W, quoted: &Quoted<A>) -> bool {
     let (peer, local) = (quoted.source, quoted.destination);
+    let flags = world.head().flags;
+    // A router answers for what it does not take further: too big, too far.
+    if flags & (Head::FORWARDS | Head::FORWARD_SAME) == Head::FORWARDS {
+        match is_own(world, local) {
+            Some(true) => {}
+            Some(false) => return flags & Head::FORWARD_PASS != 0,
+            None => return false,
+        }
+    }
     if quoted.protocol == A::ICMP {
         return quoted.source_port == u16::from(A::ECHO)
             && cell_for(world, Plane::IngressOther, index::<A>(A::ECHO), peer)

@@ -9,8 +9,8 @@ use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
 use crate::net::{Address, EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Quoted, Segment, Transport};
-use crate::parse::{self, Link, Plain};
-use crate::tables::{Head, Plane, facts, other};
+use crate::parse::{self, IcmpHead, Link, Plain};
+use crate::tables::{Head, Plane, other};
 use crate::verdict::{Reason, Verdict};
 
 /// The decision over a frame. `summary` is filled as far as the headers were read.
@@ -61,7 +61,10 @@ fn packet<F: Frame + ?Sized, W: Lookup, A: Host>(
 ) -> Verdict {
     let mut refused = decide::INTERNAL;
     match read::<F, W, A>(frame, world, link, summary, &mut refused) {
-        Some(packet) => network(direction, frame, world, &*packet, summary),
+        Some(packet) => {
+            let verdict = network(direction, frame, world, &*packet, summary);
+            verdict.through(summary.through != 0)
+        }
         None => refused,
     }
 }
@@ -75,10 +78,16 @@ fn network<F: Frame + ?Sized, W: Lookup, A: Host>(
     packet: &Network<A>,
     summary: &mut Summary,
 ) -> Verdict {
-    if world.head().flags & Head::FORWARDS != 0 {
+    let flags = world.head().flags;
+    if flags & Head::FORWARDS != 0 {
         match is_forwarded(direction, world, packet) {
             Some(false) => {}
-            Some(true) => return Verdict::pass(Reason::Forwarded),
+            Some(true) => {
+                summary.through = 1;
+                if flags & Head::FORWARD_PASS != 0 {
+                    return Verdict::pass(Reason::Forwarded);
+                }
+            }
             None => return decide::INTERNAL,
         }
     }
@@ -134,29 +143,78 @@ fn whole<F: Frame + ?Sized, W: Lookup, A: Host>(
     packet: &Network<A>,
     summary: &mut Summary,
 ) -> Verdict {
-    let mut quoted = None;
+    if let Some(reason) = read_transport(frame, packet, summary) {
+        return Verdict::deny(reason);
+    }
+    let transport = Transport {
+        source_port: summary.source_port,
+        destination_port: summary.destination_port,
+        flags: summary.tcp_flags,
+    };
+    if summary.through != 0 && world.head().flags & Head::FORWARD_SAME == 0 {
+        return not_taken_on(direction, world, packet, transport);
+    }
+    if packet.protocol != A::ICMP {
+        return world.judge(direction, packet, transport);
+    }
+    let quoted = if icmp::is_error::<A>(IcmpHead::from(transport).kind) {
+        read_quoted(frame, world, packet)
+    } else {
+        None
+    };
+    world.judge_icmp(direction, packet, transport, quoted.as_deref())
+}
+
+/// Notes in the summary what the header after IP says, or says why it can't be read. Out of line, so that its stack is not under the
+/// decision's.
+#[inline(never)]
+fn read_transport<F: Frame + ?Sized, A: Host>(
+    frame: &F,
+    packet: &Network<A>,
+    summary: &mut Summary,
+) -> Option<Reason> {
     let read = match packet.protocol {
         IpProto::TCP => parse::tcp(frame, packet),
         IpProto::UDP => parse::udp(frame, packet),
-        protocol if protocol == A::ICMP => parse::icmp(frame, packet).map(|head| {
-            if icmp::is_error::<A>(head.kind) {
-                quoted = parse::quoted(frame, packet).and_then(|quoted| world.keep_quoted(quoted));
-            }
-            head.into()
-        }),
+        protocol if protocol == A::ICMP => parse::icmp(frame, packet).map(Transport::from),
         _ => Ok(Transport::default()),
     };
     match read {
         Ok(transport) => {
             describe(transport, summary);
-            if packet.protocol == A::ICMP {
-                world.judge_icmp(direction, packet, transport, quoted.as_deref())
-            } else {
-                world.judge(direction, packet, transport)
-            }
+            None
         }
-        Err(reason) => Verdict::deny(reason),
+        Err(reason) => Some(reason),
     }
+}
+
+/// What an ICMP error quotes, as far as it can be read. Out of line for the same reason.
+#[inline(never)]
+fn read_quoted<F: Frame + ?Sized, W: Lookup, A: Host>(
+    frame: &F,
+    world: &W,
+    packet: &Network<A>,
+) -> Option<W::Kept<Quoted<A>>> {
+    parse::quoted(frame, packet).and_then(|quoted| world.keep_quoted(quoted))
+}
+
+/// What is on its way through and goes no further. What a DHCP server sends to an address that this host is only about to have (RFC 2131
+/// §4.1) is not on its way. Out of line, as it is rare.
+#[inline(never)]
+fn not_taken_on<A: Host, W: Lookup>(
+    direction: Direction,
+    world: &W,
+    packet: &Network<A>,
+    transport: Transport,
+) -> Verdict {
+    let may_lease = A::FAMILY == 4 && direction == Direction::Ingress;
+    if may_lease && packet.protocol == IpProto::UDP {
+        let segment = packet.segment(transport);
+        if let Some(verdict) = decide::dhcp(world, &segment, Plane::IngressOther, segment.source) {
+            return verdict;
+        }
+    }
+    Verdict::deny(Reason::NotForwarded)
 }
 
 /// The decision over a packet whose headers have been read, but for ICMP: [`Lookup::judge`] in one piece.
@@ -250,8 +308,9 @@ fn protocol_alone<A: Host, W: Lookup>(
     }
 }
 
-/// Whether a packet is on its way through this host: not for an own address, a broadcast or a group; or not from an own address.
-#[inline(always)]
+/// Whether a packet is on its way through this host: not for an own address, a broadcast or a group; or not from an own address. Out of
+/// line: its stack is not to be under the decision's.
+#[inline(never)]
 fn is_forwarded<A: Host, W: Lookup>(
     direction: Direction,
     world: &W,
@@ -263,6 +322,5 @@ fn is_forwarded<A: Host, W: Lookup>(
         Direction::Egress if packet.source.is_unspecified() => return Some(false),
         Direction::Egress => packet.source,
     };
-    let known = world.facts(own.class(world)?)?;
-    Some(known & (facts::OWN | facts::BROADCAST) == 0)
+    decide::is_own(world, own).map(|own| !own)
 }

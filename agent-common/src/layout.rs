@@ -43,7 +43,7 @@ layout!(Balance, size 48, align 8, {
 layout!(FlowCounts, size 24, align 8, { made: 0, removed: 8, found_full: 16 });
 layout!(Summary, size 48, align 8, {
     source: 0, destination: 16, source_port: 32, destination_port: 34, ether_type: 36, protocol: 38, tcp_flags: 39, family: 40,
-    reserved: 42, length: 44,
+    through: 42, length: 44,
 });
 layout!(DenyEvent, size 80, align 8, {
     packet: 0, verdict: 48, generation: 52, interface: 56, tick: 60, uid: 64, bank: 68, direction: 69, hook: 70, reserved: 71, cgroup: 72,

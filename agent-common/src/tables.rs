@@ -270,7 +270,7 @@ impl Budget {
 pub struct Head {
     /// The generation of this policy; 0 is the open bank's.
     pub generation: u32,
-    /// [`Head::FORWARDS`], [`Head::OPEN`].
+    /// [`Head::FORWARDS`], [`Head::FORWARD_PASS`], [`Head::FORWARD_SAME`], [`Head::OPEN`].
     pub flags: u32,
     /// Columns of the cells: the number of peer classes.
     pub peer_classes: u32,
@@ -301,6 +301,10 @@ impl Head {
     pub const FORWARDS: u32 = 1 << 0;
     /// Generation 0: whatever is decided, the packet passes.
     pub const OPEN: u32 = 1 << 1;
+    /// What is on its way through this host passes.
+    pub const FORWARD_PASS: u32 = 1 << 2;
+    /// What is on its way through this host is judged like the host's own. With neither it is denied.
+    pub const FORWARD_SAME: u32 = 1 << 3;
 }
 
 /// Cells of one map value.
@@ -342,7 +346,7 @@ pub struct Balance {
 /// Slots of the counters by reason: direction × reason number.
 pub const REASON_SLOTS: u32 = 128;
 
-/// The slot of a reason in the counters by reason.
+/// The slot of a reason, or of a [`crate::verdict::Through`], in the counters by reason.
 #[inline(always)]
 pub const fn reason_slot(direction: crate::event::Direction, reason: u8) -> u32 {
     ((direction as u32) << 6 | (reason & 63) as u32) & (REASON_SLOTS - 1)

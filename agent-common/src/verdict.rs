@@ -88,6 +88,8 @@ reasons! {
     Internal = 46, "internal";
     /// A fragment whose first one has not passed, or not lately.
     FragmentEarly = 47, "fragment-early";
+    /// On its way to or from another host, which the operator denies, or of which nothing is said.
+    NotForwarded = 48, "not-forwarded";
 }
 
 impl Reason {
@@ -111,13 +113,14 @@ impl Reason {
 
 /// The decision over one packet: action, reason, rule. One word, so that a BPF function can return it.
 ///
-/// Bits 0-15 rule index ([`crate::tables::NO_RULE`] where none), 16-23 reason, 24-25 action, 26 quiet.
+/// Bits 0-15 rule index ([`crate::tables::NO_RULE`] where none), 16-23 reason, 24-25 action, 26 quiet, 27 through.
 #[must_use = "a verdict that is dropped lets the packet take the wrong way"]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Verdict(pub u32);
 
 const QUIET: u32 = 1 << 26;
+const THROUGH: u32 = 1 << 27;
 
 impl Verdict {
     /// A verdict of these parts.
@@ -142,6 +145,22 @@ impl Verdict {
     #[inline(always)]
     pub const fn quiet(self) -> Self {
         Self(self.0 | QUIET)
+    }
+
+    /// The same of a packet on its way through this host, where `through`: it is counted as such, too.
+    #[inline(always)]
+    pub const fn through(self, through: bool) -> Self {
+        if through {
+            Self(self.0 | THROUGH)
+        } else {
+            self
+        }
+    }
+
+    /// Whether the packet is on its way through this host.
+    #[inline(always)]
+    pub const fn is_through(self) -> bool {
+        self.0 & THROUGH != 0
     }
 
     /// Whether it is counted without an event of its own.
@@ -199,6 +218,33 @@ impl core::fmt::Debug for Verdict {
     }
 }
 
+/// What became of packets on their way through this host, counted apart in slots that no reason has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Through {
+    /// Passed.
+    Passed = 61,
+    /// Passed and reported.
+    Audited = 62,
+    /// Denied.
+    Denied = 63,
+}
+
+impl Through {
+    /// All of them.
+    pub const ALL: [Through; 3] = [Self::Passed, Self::Audited, Self::Denied];
+
+    /// The count of a verdict that is final.
+    #[inline(always)]
+    pub const fn of(verdict: Verdict) -> Self {
+        match verdict.action() {
+            Action::Allow => Self::Passed,
+            Action::Audit => Self::Audited,
+            Action::Deny => Self::Denied,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +254,7 @@ mod tests {
         for action in [Action::Deny, Action::Allow, Action::Audit] {
             for &reason in Reason::ALL {
                 let verdict = Verdict::new(action, reason, 0x1234).quiet();
+                assert!(!verdict.is_through() && verdict.through(true).is_through());
                 assert_eq!(
                     (
                         verdict.action(),

@@ -181,6 +181,7 @@ fn any<C: Call>(call: &C) -> bool {
         return false;
     };
     let verdict = judge::frame(C::DIRECTION, &frame, &world, summary);
+    report::through(C::DIRECTION, report::settle(&world, verdict));
     settled(call, &world, verdict, || &*summary)
 }
 

@@ -6,7 +6,7 @@ use agent_common::frame::Frame;
 use agent_common::lookup::Lookup;
 use agent_common::tables::{Balance, Budget, Head, NO_RULE, RuleCounter, facts, reason_slot};
 use agent_common::trie::class_of;
-use agent_common::verdict::{Action, Reason, Verdict};
+use agent_common::verdict::{Action, Reason, Through, Verdict};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 
@@ -53,9 +53,18 @@ pub(crate) fn settle(world: &World, verdict: Verdict) -> Verdict {
     }
     // A block is never audited, opened or paused.
     if world.paused && verdict.reason_id() != Reason::Block as u8 {
-        return Verdict::new(Action::Audit, verdict.reason(), verdict.rule());
+        let audited = Verdict::new(Action::Audit, verdict.reason(), verdict.rule());
+        return audited.through(verdict.is_through());
     }
     verdict
+}
+
+/// Counts a packet on its way through this host apart, besides all that is counted of any packet.
+#[inline(always)]
+pub(crate) fn through(direction: Direction, verdict: Verdict) {
+    if verdict.is_through() {
+        count(reason_slot(direction, Through::of(verdict) as u8));
+    }
 }
 
 /// Counts a packet that passes and is not reported.
@@ -187,7 +196,12 @@ fn rule_counter(world: &World, rule: u16) -> Option<&'static mut RuleCounter> {
 
 #[inline(always)]
 fn count_reason(direction: Direction, verdict: Verdict) {
-    if let Some(counter) = maps::REASONS.get_ptr_mut(reason_slot(direction, verdict.reason_id())) {
+    count(reason_slot(direction, verdict.reason_id()));
+}
+
+#[inline(always)]
+fn count(slot: u32) {
+    if let Some(counter) = maps::REASONS.get_ptr_mut(slot) {
         // SAFETY: this CPU's own value, as for the balance.
         unsafe { *counter += 1 };
     }

@@ -122,6 +122,7 @@ fn grid(ports: u16, lists: u32, each: u32, blocked: u32) -> RuleSet {
         rules,
         ingress: DefaultAction::Deny,
         egress: DefaultAction::Open,
+        ..RuleSet::default()
     }
 }
 

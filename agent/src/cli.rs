@@ -295,6 +295,9 @@ pub struct ExplainArgs {
     /// The other end's address
     #[arg(long, value_name = "IP", required_unless_present = "event")]
     pub peer: Option<IpAddr>,
+    /// The address at this end; unsaid, one of this host's. Another host's: the packet is on its way through this one
+    #[arg(long, value_name = "IP")]
+    pub local: Option<IpAddr>,
     /// The service's port: the destination of the first packet; for icmp the type
     #[arg(long, value_name = "N")]
     pub port: Option<u16>,
@@ -305,7 +308,7 @@ pub struct ExplainArgs {
     #[arg(long, value_enum)]
     pub expect: Option<VerdictWord>,
     /// Events in place of a flow: a file of lines of `run --sink json` or `journalctl -o json`, or - for standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["direction", "transport", "peer", "port", "source_port"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["direction", "transport", "peer", "local", "port", "source_port"])]
     pub event: Option<String>,
     /// The configuration that is asked
     #[command(flatten)]

@@ -58,6 +58,11 @@ impl Plan<'_> {
             "schema": SCHEMA,
             "ingress": direction(Direction::Ingress, resolved.rule_set.ingress),
             "egress": direction(Direction::Egress, resolved.rule_set.egress),
+            "forward": {
+                "default": resolved.rule_set.forward.name(),
+                "said": self.config.forward.is_some(),
+                "forwards": self.facts.forwards(),
+            },
             "host_only": list(resolved.host_only.iter().map(|it| json!({
                 "row": it.flow.row, "flow": it.flow.flow, "why": it.why,
             })).collect()),

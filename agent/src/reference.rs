@@ -21,7 +21,7 @@ use self::flow::{Entry, Flow, is_sent_by_stacks, slot};
 pub use self::packet::{Content, Packet, Quoted};
 use self::rules::{Does, What};
 use crate::facts::{Facts, PortRange};
-use crate::rule::{DefaultAction, RuleSet};
+use crate::rule::{DefaultAction, Forward, RuleSet};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub struct Judged {
     pub rule: Option<usize>,
     /// Whether it has an event of its own: of an audited flow only the first packet has.
     pub reported: bool,
+    /// Whether it is on its way through this host.
+    pub through: bool,
 }
 
 /// A host with rules, and the flows that it began.
@@ -113,6 +115,7 @@ impl Reference {
             rules: Vec::new(),
             ingress: DefaultAction::Open,
             egress: DefaultAction::Open,
+            forward: Forward::Pass,
         });
         self.enforces = false;
     }
@@ -139,13 +142,38 @@ impl Reference {
     /// What becomes of a packet that is on its way through this host, whatever it carries; none where it is this host's.
     #[must_use]
     pub fn passed_on(&self, packet: &Packet) -> Option<Judged> {
-        (self.forwards && self.is_forwarded(packet)).then(|| pass(Reason::Forwarded))
+        (self.is_through(packet) && self.rules.forward == Forward::Pass).then(|| Judged {
+            through: true,
+            ..pass(Reason::Forwarded)
+        })
+    }
+
+    /// Whether a packet is on its way through this host.
+    #[must_use]
+    pub fn is_through(&self, packet: &Packet) -> bool {
+        self.forwards && self.is_forwarded(packet)
+    }
+
+    /// What is on its way and goes no further; what a DHCP server sends to an address that is to be this host's is not on its way.
+    fn not_taken_on(&self, packet: &Packet) -> Judged {
+        match (packet.direction, &packet.content) {
+            (Direction::Ingress, &Content::Udp { from, to }) if packet.source.is_ipv4() => {
+                self.dhcp(Direction::Ingress, packet.source, from, to)
+            }
+            _ => None,
+        }
+        .unwrap_or(deny(Reason::NotForwarded))
     }
 
     /// What becomes of a packet. What it leaves behind decides about later ones.
     pub fn judge(&mut self, packet: &Packet) -> Judged {
-        let judged = self.judge_enforced(packet);
-        self.enforced(judged)
+        let through = self.is_through(packet);
+        let judged = match self.passed_on(packet) {
+            Some(judged) => judged,
+            None if through && self.rules.forward == Forward::Deny => self.not_taken_on(packet),
+            None => self.judge_enforced(packet),
+        };
+        self.enforced(Judged { through, ..judged })
     }
 
     fn enforced(&self, judged: Judged) -> Judged {
@@ -157,9 +185,6 @@ impl Reference {
     }
 
     fn judge_enforced(&mut self, packet: &Packet) -> Judged {
-        if let Some(judged) = self.passed_on(packet) {
-            return judged;
-        }
         let (peer, own) = match packet.direction {
             Direction::Ingress => (packet.source, packet.destination),
             Direction::Egress => (packet.destination, packet.source),
@@ -256,6 +281,7 @@ const fn deny(reason: Reason) -> Judged {
         reason,
         rule: None,
         reported: true,
+        through: false,
     }
 }
 
@@ -265,6 +291,7 @@ const fn pass(reason: Reason) -> Judged {
         reason,
         rule: None,
         reported: false,
+        through: false,
     }
 }
 

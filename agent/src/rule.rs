@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use agent_common::event::Direction;
-use agent_common::tables::{Plane, other};
+use agent_common::tables::{Head, Plane, other};
 use ipnet::IpNet;
 
 /// The citation of a row: `product/table/number`.
@@ -120,6 +120,55 @@ pub enum DefaultAction {
     Open,
 }
 
+/// What becomes of packets on their way through this host, where it forwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Forward {
+    /// Denied. Also where nothing is said.
+    #[default]
+    Deny,
+    /// Passed.
+    Pass,
+    /// Judged by the host's rules.
+    SameRules,
+}
+
+impl Forward {
+    /// The word, as in files and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Pass => "pass",
+            Self::SameRules => "same-rules",
+        }
+    }
+
+    /// The flags of a host that forwards.
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        Head::FORWARDS
+            | match self {
+                Self::Deny => 0,
+                Self::Pass => Head::FORWARD_PASS,
+                Self::SameRules => Head::FORWARD_SAME,
+            }
+    }
+
+    /// What the flags of a bank's head say; none where the host forwards nothing.
+    #[must_use]
+    pub const fn of(flags: u32) -> Option<Self> {
+        if flags & Head::FORWARDS == 0 {
+            None
+        } else if flags & Head::FORWARD_PASS != 0 {
+            Some(Self::Pass)
+        } else if flags & Head::FORWARD_SAME != 0 {
+            Some(Self::SameRules)
+        } else {
+            Some(Self::Deny)
+        }
+    }
+}
+
 /// Everything that is compiled: rules in the order of judgement (by [`Precedence`], then as configured), and the defaults.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RuleSet {
@@ -129,6 +178,8 @@ pub struct RuleSet {
     pub ingress: DefaultAction,
     /// Egress default.
     pub egress: DefaultAction,
+    /// What is on its way through this host.
+    pub forward: Forward,
 }
 
 impl Service {

@@ -14,14 +14,14 @@ use agent_common::verdict::Action;
 use thiserror::Error;
 
 pub use self::cases::Place;
-use self::cases::{Own, answer, of_rule, strangers};
+use self::cases::{Own, answer, of_rule, strangers, through};
 pub use self::forget::forget;
 use crate::compile::tables::Tables;
 use crate::dataplane::testrun::Entry;
 use crate::dataplane::{self, Dataplane};
 use crate::facts::Facts;
 use crate::reference::{Judged, Packet, Reference};
-use crate::rule::{Precedence, RuleSet};
+use crate::rule::{Forward, Precedence, RuleSet};
 
 /// Failures that are told of one rule; all are counted.
 const TOLD: usize = 5;
@@ -172,6 +172,9 @@ pub fn prove(
             verified.proofs.push(proof);
         }
     }
+    if facts.forwards() {
+        verified.proofs.push(prover.through(rules.forward, facts)?);
+    }
     if ports == Ports::All {
         verified.proofs.push(prover.sweep(&own)?);
     }
@@ -243,6 +246,21 @@ impl Prover<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Packets on their way through this host, in both directions and families.
+    fn through(&mut self, forward: Forward, facts: &Facts) -> Result<Proof, Error> {
+        let mut proof = Proof {
+            rule: format!("forward/{}", forward.name()),
+            ..Proof::default()
+        };
+        self.counted(&mut proof, |prover, proof| {
+            for packet in through(facts) {
+                prover.run(proof, None, &packet)?;
+            }
+            Ok(())
+        })?;
+        Ok(proof)
     }
 
     /// Every TCP and UDP port in both directions, of peers that stand for anyone.

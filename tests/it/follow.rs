@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use agent_common::tables::Head;
+use portcullis::rule::Forward;
 use portcullis_tests::daemon::{Agent, CONFIGURATION, binary, portcullis_json, portcullis_text};
 use portcullis_tests::link::Switch;
 use portcullis_tests::netns::Namespace;
@@ -184,10 +184,11 @@ fn networks_of_this_host_are_followed() {
     wait_reached(&site.stranger, SERVER[0], false);
 }
 
-fn forwards(host: &Namespace) -> bool {
+/// What becomes of packets on their way through the host, by the bank in force.
+fn forwards(host: &Namespace) -> Option<Forward> {
     pinned(host, |pinned| {
         let bank = pinned.switch().unwrap().active();
-        pinned.head(bank).unwrap().flags & Head::FORWARDS != 0
+        Forward::of(pinned.head(bank).unwrap().flags)
     })
 }
 
@@ -195,14 +196,13 @@ fn forwards(host: &Namespace) -> bool {
 fn forwarding_is_followed() {
     let site = Site::new();
     let (_services, mut agent) = serving(&site, "none", "[forward]\ndefault = \"pass\"\n");
-    assert!(!forwards(&site.server));
-    for on in [true, false] {
-        let value = if on { "1" } else { "0" };
+    assert_eq!(forwards(&site.server), None);
+    for (value, expected) in [("1", Some(Forward::Pass)), ("0", None)] {
         site.server.sysctl("net/ipv4/ip_forward", value).unwrap();
         let found = wait_for("forwarding", FOLLOWED, || {
-            Ok((forwards(&site.server) == on).then_some(()))
+            Ok((forwards(&site.server) == expected).then_some(()))
         });
-        assert!(found.is_ok(), "forwarding {on}: {}", agent.log());
+        assert!(found.is_ok(), "forwarding {value}: {}", agent.log());
     }
 }
 
@@ -215,7 +215,10 @@ fn forwarding_of_which_nothing_is_said_is_told_and_in_nobodys_way() {
     wait_status(&site.server, "told", |it| {
         it["state"] == "degraded" && it["problems"].to_string().contains("[forward]")
     });
-    assert!(!forwards(&site.server));
+    wait_for("the denial", FOLLOWED, || {
+        Ok((forwards(&site.server) == Some(Forward::Deny)).then_some(()))
+    })
+    .unwrap();
     wait_for("the error", FOLLOWED, || {
         Ok(agent
             .log()

@@ -33,6 +33,8 @@ mod flows;
 #[cfg(test)]
 mod follow;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod idle;

@@ -67,7 +67,7 @@ fn check(world: &mut impl World) {
                 Policy {
                     ingress: Some(ingress),
                     egress: Some(egress),
-                    forwards: false,
+                    forward: None,
                     rules: Vec::new(),
                 },
             );

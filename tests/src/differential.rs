@@ -242,6 +242,7 @@ impl Sequence {
             reason: found.expected.reason.name().to_owned(),
             rule: found.expected.rule.clone(),
             twin: None,
+            through: found.expected.through,
             not_in_kernel: None,
             not_at_tc: None,
         };

@@ -241,7 +241,8 @@ fn v6(direction: Direction, octets: &[u8], before: usize) -> Result<Network, Ref
     if let (Some(_), Ok(Content::Icmp { kind, .. })) = (piece, &content) {
         // Neighbour discovery and multicast listeners never come in fragments (RFC 6980); redirects never come at all.
         if direction == Direction::Ingress && matches!(kind, 130..=136 | 143) {
-            content = Err(vec![Reason::Fragment]);
+            // On its way through a host that forwards nothing, it goes no further for that alone.
+            content = Err(vec![Reason::Fragment, Reason::NotForwarded]);
         }
     }
     Ok(Network {

@@ -6,7 +6,7 @@ use agent_common::event::Direction;
 use ipnet::IpNet;
 
 use crate::packet::{Extension, Fragment, Icmp, Packet, Tcp, Udp};
-use crate::rows::{Does, Kind, Policy, Rows, RuleText, Way};
+use crate::rows::{Does, Kind, Policy, Rows, RuleText, Through, Way};
 
 /// xorshift64* (Vigna, 2016): the same numbers on every machine, so that a seed is a test.
 #[derive(Clone, Debug)]
@@ -230,7 +230,8 @@ pub fn policy(random: &mut Random, rows: &Rows, near: &str) -> Policy {
     if random.one_in(20) {
         ingress = None;
     }
-    let forwards = random.one_in(6);
+    let modes = [Through::Deny, Through::Pass, Through::SameRules];
+    let forward = random.one_in(4).then(|| random.of(&modes));
     let mut chosen = |name: &String| {
         let own = name.starts_with(near);
         (own || !name.starts_with("random")) && !random.one_in(if own { 5 } else { 2 })
@@ -238,7 +239,7 @@ pub fn policy(random: &mut Random, rows: &Rows, near: &str) -> Policy {
     Policy {
         ingress,
         egress,
-        forwards,
+        forward,
         rules: rows
             .rules
             .keys()

@@ -16,7 +16,7 @@ use agent_common::verdict::{Action, Reason};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-pub use policy::{Kind, Policy, RuleText, facts};
+pub use policy::{Kind, Policy, RuleText, Through, facts};
 
 use crate::packet::{Packet, is_default};
 
@@ -62,6 +62,9 @@ pub struct Row {
     pub rule: Option<String>,
     /// For a denial: the row of a packet that is like it and passes.
     pub twin: Option<String>,
+    /// It is on its way through the host, and counted as such.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub through: bool,
     /// Why the kernel can't be shown this packet, where it can't.
     pub not_in_kernel: Option<String>,
     /// Why a test run of TC refuses this packet, where it does.
@@ -155,6 +158,8 @@ pub struct Seen {
     pub rule: Option<String>,
     /// Whether it has an event of its own: an audited flow is reported once.
     pub reported: bool,
+    /// Whether it was counted as on its way through the host.
+    pub through: bool,
 }
 
 impl fmt::Debug for Seen {
@@ -165,12 +170,9 @@ impl fmt::Debug for Seen {
         } else {
             ", no event"
         };
-        write!(
-            f,
-            "{:?} {} ({rule}{silent})",
-            self.action,
-            self.reason.name()
-        )
+        let through = if self.through { ", through" } else { "" };
+        let (action, reason) = (self.action, self.reason.name());
+        write!(f, "{action:?} {reason} ({rule}{silent}{through})")
     }
 }
 
@@ -309,6 +311,7 @@ impl Row {
         }
         let seen = judge(world, self.direction, &self.packet)?;
         let right = seen.action == self.action.into()
+            && seen.through == self.through
             && seen.reason.name() == self.reason
             // A world that does not say the rule of what passes is believed.
             && (self.rule.is_none() || seen.rule.is_none() || seen.rule == self.rule);

@@ -133,10 +133,14 @@ impl Judge {
         if has_ports && args.port.is_none() {
             bail!("say --port: the service's, which is the destination of the first packet");
         }
+        let own = args.local.unwrap_or_else(|| self.own_address(peer));
+        if own.is_ipv4() != peer.is_ipv4() {
+            bail!("--local {own} and --peer {peer} are of different families");
+        }
         Ok(self.probe(&Probe {
             direction: direction.direction(),
             transport,
-            own: self.own_address(peer),
+            own,
             peer,
             source_port: args.source_port.unwrap_or(self.facts.ephemeral.first),
             destination_port: args.port.unwrap_or(0),

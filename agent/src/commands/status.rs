@@ -17,6 +17,7 @@ use crate::daemon::files::{self, Directories};
 use crate::daemon::{Clock, NotedAudit, NotedProduct, Notes, RowTotal, Totals, counters_of};
 use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned, guarded_by_others};
 use crate::failsafe;
+use crate::rule::Forward;
 
 /// What is in force: the first that holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -76,6 +77,8 @@ pub(crate) struct View {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) generation: Option<u32>,
     pub(crate) policy_hash: Option<String>,
+    /// What becomes of packets on their way through this host, as [`Forward::name`]; none where it forwards nothing.
+    pub(crate) forward: Option<&'static str>,
     pub(crate) problems: Vec<String>,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) products: Vec<NotedProduct>,
@@ -100,6 +103,7 @@ impl View {
             deadline: None,
             generation: None,
             policy_hash: None,
+            forward: None,
             problems: Vec::new(),
             interfaces: Vec::new(),
             products: Vec::new(),
@@ -147,8 +151,28 @@ pub(crate) struct Counts {
     pub(crate) audit_lost: u64,
     /// How often somebody took away what was attached, and it was put back.
     pub(crate) put_back: u64,
+    /// Those of them that were on their way through this host, ingress and egress.
+    pub(crate) forwarded: Forwarded,
     pub(crate) by_reason: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     pub(crate) by_row: BTreeMap<String, RowTotal>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Forwarded {
+    pub(crate) passed: u64,
+    pub(crate) audited: u64,
+    pub(crate) denied: u64,
+}
+
+impl Forwarded {
+    fn of([ingress, egress]: [[u64; 3]; 2]) -> Self {
+        let [passed, audited, denied] = ingress;
+        Self {
+            passed: passed + egress[0],
+            audited: audited + egress[1],
+            denied: denied + egress[2],
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -256,6 +280,7 @@ pub(crate) fn look(directories: &Directories, pid: Option<u32>) -> Result<View, 
     let (bank, paused) = word.in_force(clock.tick);
     let head = pinned.head(bank)?;
     view.generation = Some(head.generation);
+    view.forward = Forward::of(head.flags).map(Forward::name);
     let expired = word.deadline().is_some_and(|tick| passed(clock.tick, tick));
     view.deadline = word
         .deadline()
@@ -423,7 +448,11 @@ fn interfaces(view: &mut View, links: &[LinkView], notes: Option<&Notes>) {
 }
 
 fn counts(pinned: &Pinned, directories: &Directories, clock: &Clock) -> Result<Counts, Error> {
-    let Counters { balance, reasons } = pinned.counters()?;
+    let Counters {
+        balance,
+        reasons,
+        through,
+    } = pinned.counters()?;
     let totals = match files::read_json::<Totals>(&directories.totals()) {
         Ok(totals) => totals.unwrap_or_default(),
         // Said nowhere else: the sums by row are a convenience, the rest comes from the kernel.
@@ -456,6 +485,7 @@ fn counts(pinned: &Pinned, directories: &Directories, clock: &Clock) -> Result<C
         audit_suppressed: balance.audit_suppressed,
         audit_lost: balance.audit_lost,
         put_back: totals.put_back,
+        forwarded: Forwarded::of(through),
         by_reason,
         by_row: totals.rows,
     })

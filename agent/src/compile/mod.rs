@@ -84,7 +84,11 @@ pub fn compile(
     };
 
     let mut head = Head {
-        flags: if facts.forwards() { Head::FORWARDS } else { 0 },
+        flags: if facts.forwards() {
+            rules.forward.flags()
+        } else {
+            0
+        },
         peer_classes: peers.count,
         any_from: ports.any_from,
         facts_row: ports.count,

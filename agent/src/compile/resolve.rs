@@ -23,7 +23,7 @@ use crate::diagnose::Findings;
 use crate::facts::Facts;
 use crate::host::HostConfig;
 use crate::policy::{Catalogue, schema};
-use crate::rule::{Precedence, RowId, Rule, RuleSet};
+use crate::rule::{Forward, Precedence, RowId, Rule, RuleSet};
 
 /// A flow of a row: the row, and the flow's number in it counted from 1, once per transport.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -191,6 +191,10 @@ pub fn resolve(config: &HostConfig, catalogue: &Catalogue, facts: &Facts) -> Res
         rules: set,
         ingress: default(schema::Direction::Ingress),
         egress: default(schema::Direction::Egress),
+        forward: config
+            .forward
+            .as_ref()
+            .map_or_else(Forward::default, |said| *said.get_ref()),
     };
     resolved.unguarded = peers::unguarded(config, facts);
     resolved.unresolved = book.unresolved.keys().cloned().collect();

@@ -186,8 +186,8 @@ impl Daemon {
             }
         };
         let host = Host::of(&facts);
-        let facts = self.without_unsaid_forwarding(&said, facts);
-        let ready = Ready::prepare(said, facts)?;
+        self.tell_unsaid_forwarding(&said, &facts);
+        let ready = Ready::follow(said, facts)?;
         match &mut self.enforced {
             Some(enforced) if enforced.takes(&ready) && enforced.ready.same_as(&ready) => {
                 // The same is enforced; an interface that was made anew is not guarded yet.
@@ -208,15 +208,12 @@ impl Daemon {
     }
 
     /// Forwarding that was turned on after the policy came into force, with nothing said about it, opens nothing and stands in the way of no
-    /// other change: it is told, and what is forwarded is judged like any packet.
-    fn without_unsaid_forwarding(&mut self, said: &Said, mut facts: Facts) -> Facts {
-        let problem = "this host forwards now, and nothing says what becomes of such packets: they are judged like its own; add [forward] with default = \"deny\", \"pass\" or \"same-rules\", or turn forwarding off";
+    /// other change: it is told, and what is on its way through is denied.
+    pub(super) fn tell_unsaid_forwarding(&mut self, said: &Said, facts: &Facts) {
+        let problem = "this host forwards now, and nothing says what becomes of such packets: they are denied; add [forward] with default = \"deny\", \"pass\" or \"same-rules\", or turn forwarding off";
         let unsaid = said.config.as_ref().is_some_and(|it| it.forward.is_none());
         let told = self.problems.iter().any(|it| it == problem);
         if facts.forwards() && unsaid {
-            for interface in &mut facts.interfaces {
-                (interface.forwards_v4, interface.forwards_v6) = (false, false);
-            }
             if !told {
                 log::error!("{problem}");
                 self.problems.push(problem.to_owned());
@@ -226,7 +223,6 @@ impl Daemon {
             self.problems.retain(|it| it != problem);
             self.note_problems();
         }
-        facts
     }
 
     /// Reads everything again and puts it in force, or keeps what is and says why.

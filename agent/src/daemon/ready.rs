@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use toml::Spanned;
 
 use super::notes::{NotedAudit, NotedProduct};
 use crate::compile::resolve::Resolved;
@@ -17,7 +18,7 @@ use crate::host::schema::Stage;
 use crate::inputs::{Fnv, Said};
 use crate::meaning::{Meaning, meaning};
 use crate::plan::Plan;
-use crate::rule::DefaultAction;
+use crate::rule::{DefaultAction, Forward};
 
 /// A policy that can be put in force.
 pub(super) struct Ready {
@@ -39,15 +40,37 @@ pub(super) struct Ready {
 impl Ready {
     /// Judges the inputs; with an error among the findings there is nothing to put in force.
     pub(super) fn prepare(said: Said, facts: Facts) -> Result<Box<Self>, Findings> {
+        match said.config.clone() {
+            Some(config) => Self::understood(said, config.clone(), &config, facts),
+            None => Err(said.findings),
+        }
+    }
+
+    /// The same of what was good before, on a host that may have changed: forwarding of which nothing is said is no error, and denied.
+    pub(super) fn follow(said: Said, facts: Facts) -> Result<Box<Self>, Findings> {
         let Some(config) = said.config.clone() else {
             return Err(said.findings);
         };
+        let mut judged = config.clone();
+        judged
+            .forward
+            .get_or_insert_with(|| Spanned::new(0..0, Forward::Deny));
+        Self::understood(said, config, &judged, facts)
+    }
+
+    /// `judged` is the configuration as it is understood.
+    fn understood(
+        said: Said,
+        config: HostConfig,
+        judged: &HostConfig,
+        facts: Facts,
+    ) -> Result<Box<Self>, Findings> {
         let catalogue = &said.catalogue;
         let Meaning {
             resolved,
             tables,
             findings,
-        } = meaning(&config, catalogue, &facts, &said.findings);
+        } = meaning(judged, catalogue, &facts, &said.findings);
         let Some(tables) = tables.filter(|_| !findings.has_errors()) else {
             return Err(findings);
         };
@@ -60,7 +83,8 @@ impl Ready {
             sizes: Some(&tables.sizes),
         }
         .json();
-        let hash = Fnv::of(&json!([&plan["ingress"], &plan["egress"]]).to_string());
+        let hash =
+            Fnv::of(&json!([&plan["ingress"], &plan["egress"], &plan["forward"]]).to_string());
         let knowledge = Knowledge::gather(&config, catalogue, &facts, &resolved);
         let products = config
             .products

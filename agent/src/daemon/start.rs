@@ -186,21 +186,29 @@ impl Daemon {
     /// The last good configuration on this host as it is now; where that is an error, on the host that it was made for.
     fn begin_with_good(&mut self, good: &LastGood) -> Result<(), Trouble> {
         let said = good.said();
-        let ready = match self.prepare(said.clone()) {
+        let now = self.facts().map_err(Trouble::Unreadable)?;
+        let forwards = now.forwards();
+        let ready = match Ready::follow(said.clone(), now).map_err(Trouble::from) {
             Ok(ready) => ready,
             Err(trouble) => {
                 log::error!(
                     "the last good configuration does not fit this host as it is now; it is enforced as it was made:"
                 );
                 trouble.log();
-                let facts = Facts {
+                let mut facts = Facts {
                     time: jiff::Timestamp::now(),
                     ..good.facts.clone()
                 };
-                Ready::prepare(said, facts)?
+                for interface in &mut facts.interfaces {
+                    interface.forwards_v4 |= forwards;
+                }
+                Ready::follow(said.clone(), facts)?
             }
         };
-        self.put_in_force(ready, Mode::Change)
+        let facts = ready.facts.clone();
+        self.put_in_force(ready, Mode::Change)?;
+        self.tell_unsaid_forwarding(&said, &facts);
+        Ok(())
     }
 
     /// Says that what is in force is not what the files say.
@@ -209,10 +217,10 @@ impl Daemon {
             enforced.reverted = reverted;
         }
         if !reverted {
-            self.problems = vec![format!(
+            self.problems.push(format!(
                 "the last good configuration is in force: {}",
                 trouble.summary()
-            )];
+            ));
         }
         self.note_problems();
         self.say_started();

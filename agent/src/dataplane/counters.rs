@@ -5,7 +5,7 @@ use std::path::Path;
 use agent_common::event::Direction;
 use agent_common::flow::{FlowCounts, FlowKey, FlowRecord, FlowTable};
 use agent_common::tables::{Balance, RuleCounter, Timeouts, reason_slot};
-use agent_common::verdict::Reason;
+use agent_common::verdict::{Reason, Through};
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 
@@ -19,6 +19,8 @@ pub struct Counters {
     pub balance: Balance,
     /// Packets by direction and reason that were not passed by a rule; only those that are not 0.
     pub reasons: Vec<(Direction, Reason, u64)>,
+    /// Packets on their way through this host, ingress and egress: passed, audited, denied. Their reasons count them as well.
+    pub through: [[u64; 3]; 2],
 }
 
 impl Counters {
@@ -26,20 +28,28 @@ impl Counters {
         let balance: PerCpuArray<MapData, Balance> = per_cpu(pins, "BALANCE")?;
         let balance = balance.get(&0, 0).map_err(Error::map("BALANCE"))?;
         let slots: PerCpuArray<MapData, u64> = per_cpu(pins, "REASONS")?;
+        let count = |direction, number: u8| -> Result<u64, Error> {
+            let slot = reason_slot(direction, number);
+            let values = slots.get(&slot, 0).map_err(Error::map("REASONS"))?;
+            Ok(values.iter().sum())
+        };
         let mut reasons = Vec::new();
+        let mut through = [[0; 3]; 2];
         for direction in [Direction::Ingress, Direction::Egress] {
             for &reason in Reason::ALL {
-                let slot = reason_slot(direction, reason as u8);
-                let values = slots.get(&slot, 0).map_err(Error::map("REASONS"))?;
-                let sum: u64 = values.iter().sum();
+                let sum = count(direction, reason as u8)?;
                 if sum != 0 {
                     reasons.push((direction, reason, sum));
                 }
+            }
+            for (sum, what) in through[direction as usize].iter_mut().zip(Through::ALL) {
+                *sum = count(direction, what as u8)?;
             }
         }
         Ok(Self {
             balance: sum_balance(&balance),
             reasons,
+            through,
         })
     }
 }

@@ -7,7 +7,8 @@ use crate::dataplane::XdpFeatures;
 use crate::dataplane::inspect::{Auto, Hooks, Offloads, TriedOut};
 use crate::facts::{Facts, Interface};
 use crate::host::glob;
-use crate::host::schema::{Forward, Hook};
+use crate::host::schema::Hook;
+use crate::rule::Forward;
 
 /// A machine, looked at.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use super::{Check, Configuration, Machine, Sender};
 use crate::facts::Interface;
-use crate::host::schema::Forward;
+use crate::rule::Forward;
 
 /// Kinds of interfaces that carry packets inside other packets (`IFLA_INFO_KIND` of their drivers), and `ppp`, which has none.
 const TUNNELS: [&str; 18] = [

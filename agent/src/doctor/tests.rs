@@ -11,7 +11,8 @@ use super::*;
 use crate::dataplane::XdpFeatures;
 use crate::dataplane::inspect::{Auto, Hooks, Offloads, TriedOut};
 use crate::facts::{Facts, Interface};
-use crate::host::schema::{Forward, Hook};
+use crate::host::schema::Hook;
+use crate::rule::Forward;
 
 /// A physical card that takes XDP, with `portcullis` attached to it; nothing to complain about.
 fn good() -> Machine {

@@ -10,11 +10,12 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::schema::{Forward, Hook, OnFailure, Sink, Stage};
+use super::schema::{Hook, OnFailure, Sink, Stage};
 use super::sources::Span;
 use crate::diagnose::Keyed;
 use crate::policy::schema::Direction;
 use crate::rule::DefaultAction;
+use crate::rule::Forward;
 
 /// All files, merged.
 #[derive(Debug, Default, Deserialize)]

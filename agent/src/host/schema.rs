@@ -11,8 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
 pub use settings::{
-    Baseline, BaselineItem, Budgets, Conntrack, Daemon, Events, Forward, Listen, Metrics,
-    OnFailure, Sink,
+    Baseline, BaselineItem, Budgets, Conntrack, Daemon, Events, Listen, Metrics, OnFailure, Sink,
 };
 
 use super::peers::{Peer, Peers};
@@ -21,7 +20,7 @@ use crate::diagnose::Keyed;
 use crate::policy::schema::{Direction, Policy};
 use crate::policy::values::{PortRange, Protocol, Version};
 use crate::policy::{OptionValue, OptionValues};
-use crate::rule::DefaultAction;
+use crate::rule::{DefaultAction, Forward};
 
 /// The number that a configuration of this schema carries.
 pub const SCHEMA: i64 = 1;

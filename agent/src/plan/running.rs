@@ -7,6 +7,17 @@ use serde_json::Value;
 #[must_use]
 pub fn differences(planned: &Value, running: &Value) -> Vec<String> {
     let mut lines = Vec::new();
+    let forwards = |plan: &Value| match plan["forward"]["forwards"].as_bool() {
+        Some(true) => word(&plan["forward"]["default"]).to_owned(),
+        _ => "no packet is forwarded".to_owned(),
+    };
+    if forwards(planned) != forwards(running) {
+        lines.push(format!(
+            "forward: {}, and {} is planned",
+            forwards(running),
+            forwards(planned)
+        ));
+    }
     for direction in ["ingress", "egress"] {
         let (new, old) = (&planned[direction], &running[direction]);
         if new["default"] != old["default"] {

@@ -54,6 +54,7 @@ fn json_has_every_key_always() {
             "schema",
             "ingress",
             "egress",
+            "forward",
             "host_only",
             "undecided",
             "inactive",
@@ -303,5 +304,11 @@ fn a_plan_differs_by_what_it_enforces() {
             "ingress: + allow tcp 22 10.0.200.0/24  failsafe/ssh",
             "egress: default is open, and deny is planned",
         ]
+    );
+    let mut forwarding = json(&old);
+    forwarding["forward"]["forwards"] = true.into();
+    assert_eq!(
+        super::running::differences(&forwarding, &json(&old)),
+        ["forward: no packet is forwarded, and deny is planned"]
     );
 }

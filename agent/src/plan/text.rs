@@ -9,6 +9,7 @@ use crate::host::Product;
 use crate::host::schema::Stage;
 use crate::policy::Policy;
 use crate::policy::schema::Direction;
+use crate::rule::Forward;
 
 use self::page::Page;
 
@@ -62,6 +63,9 @@ fn head(plan: &Plan<'_>, out: &mut Page) {
             ),
         );
     }
+    if facts.forwards() {
+        out.add(2, &forwarding(plan));
+    }
     for product in &plan.config.products {
         if let Some(policy) = plan.catalogue.get(product.policy.get_ref()) {
             product_head(product, policy, out);
@@ -73,6 +77,28 @@ fn head(plan: &Plan<'_>, out: &mut Page) {
             "No product is selected: the rules below are the host's own.",
         );
     }
+}
+
+/// What becomes of packets on their way through.
+fn forwarding(plan: &Plan<'_>) -> String {
+    let forward = plan.resolved.rule_set.forward;
+    let said = match plan.config.forward {
+        Some(_) => "",
+        None => ", because nothing is said",
+    };
+    let means = match forward {
+        Forward::Deny => {
+            "what is on its way through passes no guarded interface; what NAT gives an address of this host is this host's"
+        }
+        Forward::Pass => "what is on its way through passes unjudged, and is counted",
+        Forward::SameRules => {
+            "what is on its way through is judged by the rules below at each guarded interface: by ingress where it comes in, by egress where it goes out"
+        }
+    };
+    format!(
+        "This host forwards. [forward] default = \"{}\"{said}: {means}.",
+        forward.name()
+    )
 }
 
 fn product_head(product: &Product, policy: &Policy, out: &mut Page) {

@@ -144,6 +144,7 @@ impl Reference {
             reason: Reason::Reply,
             rule: entry.rule,
             reported: false,
+            through: false,
         })
     }
 

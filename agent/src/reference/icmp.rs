@@ -8,6 +8,7 @@ use agent_common::verdict::Reason;
 use super::flow::{slot, transport};
 use super::rules::{Does, What};
 use super::{Judged, Packet, Quoted, Reference, deny, pass};
+use crate::rule::Forward;
 
 /// ICMP echo request (RFC 792).
 pub(super) const ECHO: u8 = 8;
@@ -172,9 +173,12 @@ impl Reference {
         self.lives(flow) || ((stand.passes() || stand.asked_by_group) && asked())
     }
 
-    /// Whether the quoted packet was one that may come in.
+    /// Whether the quoted packet was one that may come in, or go on to another host.
     fn lets_in(&self, quoted: Quoted) -> bool {
         let (peer, own) = (quoted.source, quoted.destination);
+        if self.forwards && !self.own.contains(&own) && self.rules.forward != Forward::SameRules {
+            return self.rules.forward == Forward::Pass;
+        }
         if quoted.protocol == protocol(peer) {
             return kind_of(peer, quoted.first as u8) == Kind::Echo
                 && self.stand(Direction::Ingress, echo(peer), peer).passes();

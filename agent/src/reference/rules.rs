@@ -114,6 +114,7 @@ impl Stand {
             reason,
             rule: self.rule,
             reported: !matches!(action, Action::Allow),
+            through: false,
         }
     }
 
@@ -128,6 +129,7 @@ impl Stand {
             reason: Reason::Answer,
             rule: self.rule,
             reported: false,
+            through: false,
         }
     }
 }

@@ -378,6 +378,57 @@ fn peers(peers: &Peers) -> (Vec<IpAddr>, Vec<IpAddr>) {
     (inside, outside)
 }
 
+/// Packets between hosts neither of which is this one; and what a DHCP server sends to an address that a host does not have yet.
+pub(super) fn through(facts: &Facts) -> Vec<Packet> {
+    let own: Vec<IpAddr> = facts.own_addresses().collect();
+    let [v4, v4_other, v6, v6_other, _] = strangers();
+    let mut packets = Vec::new();
+    for (one, other) in [(v4, v4_other), (v6, v6_other)] {
+        // Nobody's own address is one that stands for anyone; where it is, it is not on its way.
+        if own.contains(&one) || own.contains(&other) {
+            continue;
+        }
+        let echo = if one.is_ipv4() { 8 } else { 128 };
+        let contents = [
+            Content::Tcp {
+                from: 40_000,
+                to: 443,
+                flags: SYN,
+            },
+            Content::Tcp {
+                from: 443,
+                to: 40_000,
+                flags: SYN_ACK,
+            },
+            Content::Udp {
+                from: 40_000,
+                to: 53,
+            },
+            Content::Udp { from: 67, to: 68 },
+            Content::Icmp {
+                kind: echo,
+                identifier: 1,
+                quoted: None,
+            },
+            Content::Protocol(50),
+        ];
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for content in &contents {
+                packets.push(Packet {
+                    direction,
+                    source: one,
+                    destination: other,
+                    hop_limit: 63,
+                    link_group: false,
+                    router_alert: false,
+                    content: content.clone(),
+                });
+            }
+        }
+    }
+    packets
+}
+
 /// Addresses that stand for anyone: of either family, low and high, and one of the link.
 pub(super) fn strangers() -> [IpAddr; 5] {
     [

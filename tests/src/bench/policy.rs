@@ -51,6 +51,7 @@ pub fn closed(rules: Vec<Rule>) -> RuleSet {
         rules,
         ingress: DefaultAction::Deny,
         egress: DefaultAction::Deny,
+        ..RuleSet::default()
     }
 }
 

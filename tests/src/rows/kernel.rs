@@ -23,6 +23,8 @@ use crate::differential::has_event;
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     reasons: BTreeMap<(u8, u8), u64>,
+    /// By direction, of packets on their way through: passed, audited, denied.
+    through: [[u64; 3]; 2],
     /// By rule id, none for packets that no rule came near: passed, audited, near.
     rules: BTreeMap<Option<String>, [u64; 3]>,
 }
@@ -30,6 +32,9 @@ pub struct Expected {
 impl Expected {
     /// One packet more.
     pub fn add(&mut self, direction: Direction, seen: &Seen) {
+        if seen.through {
+            self.through[direction as usize][place(seen.action)] += 1;
+        }
         let rule = match (seen.action, seen.reason) {
             (Action::Allow, Reason::Rule) => 0,
             (Action::Allow, _) => {
@@ -49,6 +54,28 @@ impl Expected {
         let key = (direction as u8, seen.reason as u8);
         *self.reasons.entry(key).or_default() += 1;
     }
+}
+
+/// Where packets on their way through are counted.
+const fn place(action: Action) -> usize {
+    match action {
+        Action::Allow => 0,
+        Action::Audit => 1,
+        Action::Deny => 2,
+    }
+}
+
+/// What was counted since.
+fn grown_through(before: &Counters, after: &Counters) -> [[u64; 3]; 2] {
+    let mut grown = after.through;
+    for (grown, before) in grown
+        .iter_mut()
+        .flatten()
+        .zip(before.through.iter().flatten())
+    {
+        *grown -= before;
+    }
+    grown
 }
 
 /// Programs that were loaded, seen through one of their hooks for ingress. Lives on a throw-away host, where its pins are.
@@ -131,7 +158,10 @@ impl InKernel {
     pub fn counted_as(&self, expected: &Expected) -> Result<bool> {
         let (before, rules_before) = self.before.as_ref().context("nothing was counted")?;
         let (after, rules_after) = self.counted()?;
-        let mut grown = Expected::default();
+        let mut grown = Expected {
+            through: grown_through(before, &after),
+            ..Expected::default()
+        };
         let before = &before.reasons;
         for &(direction, reason, count) in &after.reasons {
             let same = |it: &&(Direction, Reason, u64)| (it.0, it.1) == (direction, reason);
@@ -157,7 +187,8 @@ impl InKernel {
         }
         // Generation 0 has no counters of rules that could be read.
         let rules_agree = rules_after.is_empty() || grown.rules == expected.rules;
-        Ok(grown.reasons == expected.reasons && rules_agree)
+        let through_agrees = grown.through == expected.through;
+        Ok(grown.reasons == expected.reasons && rules_agree && through_agrees)
     }
 
     /// Whether a frame goes on, and has an event, as it should.
@@ -306,11 +337,18 @@ impl World for InKernel {
         };
         let reported = grown(|it| it.reported + it.audit_reported);
         self.check_event(direction, action, reason, reported)?;
+        let through = grown_through(&before, &after);
+        let is_through = through[direction as usize][place(action)];
+        ensure!(
+            through.iter().flatten().sum::<u64>() == is_through && is_through <= 1,
+            "one packet, and counted as on its way through: {through:?}"
+        );
         Ok(Seen {
             action,
             reason,
             rule,
             reported: reported == 1,
+            through: is_through == 1,
         })
     }
 }

@@ -73,6 +73,7 @@ impl World for InMemory {
             reason: verdict.reason(),
             rule: plain.rule_id(verdict.rule()).map(str::to_owned),
             reported: verdict.action() != Action::Allow && !verdict.is_quiet(),
+            through: verdict.is_through(),
         })
     }
 }

@@ -8,7 +8,7 @@ use portcullis::compile::tables::Tables;
 use portcullis::compile::{Settings, compile, open_tables};
 use portcullis::facts::{Facts, Interface, InterfaceAddress, PortRange};
 use portcullis::host::schema::Budgets;
-use portcullis::rule::{DefaultAction, Peers, Precedence, Rule, RuleSet, Service};
+use portcullis::rule::{DefaultAction, Forward, Peers, Precedence, Rule, RuleSet, Service};
 use serde::{Deserialize, Serialize};
 
 use super::{Does, Rows, Way};
@@ -22,12 +22,23 @@ pub struct Policy {
     pub ingress: Option<Does>,
     /// The same of egress.
     pub egress: Option<Does>,
-    /// Whether the host forwards.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub forwards: bool,
+    /// What becomes of packets on their way through the host; unsaid: the host forwards nothing.
+    pub forward: Option<Through>,
     /// Names of rules.
     #[serde(default)]
     pub rules: Vec<String>,
+}
+
+/// What becomes of packets on their way through the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    /// They are denied.
+    Deny,
+    /// They pass.
+    Pass,
+    /// They are judged like the host's own.
+    SameRules,
 }
 
 /// A rule; its name is its id.
@@ -113,8 +124,13 @@ impl Rows {
             rules,
             ingress: text.ingress.map_or(DefaultAction::Open, default),
             egress: text.egress.map_or(DefaultAction::Open, default),
+            forward: match text.forward {
+                None | Some(Through::Deny) => Forward::Deny,
+                Some(Through::Pass) => Forward::Pass,
+                Some(Through::SameRules) => Forward::SameRules,
+            },
         };
-        Ok((set, facts(text.forwards, hz)))
+        Ok((set, facts(text.forward.is_some(), hz)))
     }
 
     /// The tables of a policy, and the ids of its rules by index. The clock ticks at `hz` jiffies a second.

@@ -47,7 +47,10 @@ impl InReference {
                         reported: false,
                         ..*first
                     },
-                    (None, None) => host.structural(Reason::FragmentEarly),
+                    (None, None) => Judged {
+                        through: host.is_through(&packet),
+                        ..host.structural(Reason::FragmentEarly)
+                    },
                 }]
             }
         };
@@ -61,6 +64,7 @@ impl InReference {
                     .and_then(|place| host.rule_id(place))
                     .map(str::to_owned),
                 reported: judged.reported,
+                through: judged.through,
             })
             .collect())
     }
@@ -75,10 +79,17 @@ fn whole(host: &mut Reference, read: Read) -> Vec<Judged> {
             reason: Reason::Link,
             rule: None,
             reported: false,
+            through: false,
         }],
         Read::Broken(packet, reasons) => match host.passed_on(&packet) {
             Some(judged) => vec![judged],
-            None => structural(host, reasons),
+            None => {
+                let through = host.is_through(&packet);
+                let reasons = reasons.into_iter();
+                let reasons = reasons.filter(|it| through || *it != Reason::NotForwarded);
+                let judged = structural(host, reasons.collect()).into_iter();
+                judged.map(|judged| Judged { through, ..judged }).collect()
+            }
         },
         Read::Refused(reasons) => structural(host, reasons),
         Read::First(..) | Read::Later(..) => Vec::new(),

@@ -129,6 +129,7 @@ fn all_keys_are_always_there() {
             "deadline",
             "generation",
             "policy_hash",
+            "forward",
             "problems",
             "interfaces",
             "products",

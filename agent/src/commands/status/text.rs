@@ -21,6 +21,12 @@ pub(super) fn text(view: &View) -> String {
             &format!("  ! {name} never resolved and admits nobody"),
         );
     }
+    if let Some(forward) = view.forward {
+        line(
+            &mut out,
+            &format!("  this host forwards; [forward] default = \"{forward}\" is in force"),
+        );
+    }
     if !view.interfaces.is_empty() {
         line(&mut out, "\ninterfaces");
         for interface in &view.interfaces {
@@ -181,6 +187,16 @@ fn counted(counters: &Counts, out: &mut String) {
         line(
             out,
             &format!("  {what} {sum} ({reported} reported, {suppressed} over budget, {lost} lost)"),
+        );
+    }
+    let forwarded = &counters.forwarded;
+    if forwarded.passed + forwarded.audited + forwarded.denied > 0 {
+        line(
+            out,
+            &format!(
+                "  of them on their way through: {} passed, {} audited, {} denied",
+                forwarded.passed, forwarded.audited, forwarded.denied
+            ),
         );
     }
     for (direction, reasons) in &counters.by_reason {

@@ -138,6 +138,7 @@ pub(super) fn set(
         rules,
         ingress,
         egress,
+        ..RuleSet::default()
     }
 }
 

@@ -141,6 +141,7 @@ fn any_set() -> impl Strategy<Value = RuleSet> {
             rules,
             ingress,
             egress,
+            ..RuleSet::default()
         }
     })
 }

@@ -206,6 +206,17 @@ fn packets(page: &mut Page, counters: &Counts) {
         ]
         .map(|(verdict, packets)| (vec![("verdict", verdict)], packets)),
     );
+    let forwarded = &counters.forwarded;
+    page.counters(
+        "forwarded_packets",
+        "Those of them that were on their way through this host, by verdict",
+        [
+            ("passed", forwarded.passed),
+            ("audited", forwarded.audited),
+            ("denied", forwarded.denied),
+        ]
+        .map(|(verdict, packets)| (vec![("verdict", verdict)], packets)),
+    );
     page.counters(
         "events",
         "Denied and audited packets by what became of their event in the kernel: told, over budget, or lost to a full ring",

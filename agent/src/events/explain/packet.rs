@@ -1,5 +1,6 @@
 //! Packets that no rule could admit: what was wrong with them, in plain words.
 
+use agent_common::event::Direction;
 use agent_common::verdict::Reason;
 
 use super::{Explanation, Question, words};
@@ -9,6 +10,7 @@ use crate::events::kinds::Kind;
 /// The explanation, where the reason lies in the packet.
 pub(super) fn explain(question: &Question) -> Option<Explanation> {
     let peer = words::peer_word(question.peer);
+    let service = words::service(question.transport, question.asked.port);
     let (expected, text, remedy) = match question.reason {
         Reason::NonIp => (
             "IPv4, IPv6, ARP, LLDP, EAPOL, slow protocols or PTP",
@@ -71,6 +73,18 @@ pub(super) fn explain(question: &Question) -> Option<Explanation> {
             "neighbour discovery with hop limit 255, router advertisements from a link-local address",
             format!("neighbour discovery of {peer} that was routed: it can't be from the own link"),
             "nothing, it is forged, or a router forwards what it must not (RFC 4861 section 6.1)",
+        ),
+        Reason::NotForwarded => (
+            "packets to or from an address of this host: [forward] lets no other pass",
+            match question.direction {
+                Direction::Ingress => {
+                    format!("{service} of {peer} to another host, on its way through this one")
+                }
+                Direction::Egress => {
+                    format!("{service} of another host to {peer}, on its way through this one")
+                }
+            },
+            "nothing, unless this host is to take it further: default = \"same-rules\", or \"pass\" # under [forward]",
         ),
         Reason::Internal => (
             "tables that can be read",

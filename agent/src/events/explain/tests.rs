@@ -349,7 +349,12 @@ fn packets_at_fault_have_words_of_their_own() {
         let mut question = question("ingress tcp 10.1.0.7 443");
         question.reason = reason;
         let found = seal().explain(&question);
-        let plain = [Reason::Unrelated, Reason::OffLink, Reason::Group];
+        let plain = [
+            Reason::Unrelated,
+            Reason::OffLink,
+            Reason::Group,
+            Reason::NotForwarded,
+        ];
         assert_eq!(
             found.packet,
             reason.is_structural() || plain.contains(&reason),

@@ -76,29 +76,6 @@ pub enum BaselineItem {
     Peers(Peers),
 }
 
-/// `[forward] default`: packets on their way through this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forward {
-    /// Denied.
-    Deny,
-    /// Passed.
-    Pass,
-    /// Judged by the host's rules.
-    SameRules,
-}
-
-impl Forward {
-    /// The word, as in files and output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deny => "deny",
-            Self::Pass => "pass",
-            Self::SameRules => "same-rules",
-        }
-    }
-}
-
 /// `[conntrack]`: flows that the tables hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {

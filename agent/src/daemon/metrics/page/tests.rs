@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::commands::status::{Interface, Table};
+use crate::commands::status::{Forwarded, Interface, Table};
 use crate::daemon::{NotedAudit, NotedProduct, RowTotal};
 use crate::events::sink::SinkCounts;
 
@@ -60,6 +60,11 @@ fn view() -> View {
         audit_suppressed: 2,
         audit_lost: 3,
         put_back: 1,
+        forwarded: Forwarded {
+            passed: 7,
+            audited: 0,
+            denied: 2,
+        },
         by_reason: BTreeMap::from([
             ("ingress", BTreeMap::from([("peer", 9)])),
             ("egress", BTreeMap::from([("peer", 6)])),
@@ -126,6 +131,8 @@ fn everything_is_on_the_page() {
         "portcullis_packets_total{verdict=\"passed\"} 100",
         "portcullis_packets_total{verdict=\"audited\"} 6",
         "portcullis_packets_total{verdict=\"denied\"} 15",
+        "portcullis_forwarded_packets_total{verdict=\"passed\"} 7",
+        "portcullis_forwarded_packets_total{verdict=\"denied\"} 2",
         "portcullis_events_total{verdict=\"denied\",outcome=\"lost\"} 6",
         "portcullis_events_total{verdict=\"audited\",outcome=\"suppressed\"} 2",
         "portcullis_reason_packets_total{direction=\"egress\",reason=\"peer\"} 6",
