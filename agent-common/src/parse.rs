@@ -2,6 +2,7 @@
 
 mod family;
 mod link;
+pub mod probe;
 
 pub use family::Family;
 pub(crate) use link::{Link, link};

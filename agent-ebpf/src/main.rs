@@ -21,6 +21,7 @@ use agent_common::event::Summary;
 use agent_common::icmp::Host;
 use agent_common::net::{EtherType, V4, V6};
 use agent_common::parse::Plain;
+use agent_common::parse::probe::is_probe;
 use agent_common::verdict::{Action, Reason, Verdict};
 use agent_common::{judge, parse};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
@@ -181,6 +182,10 @@ fn any<C: Call>(call: &C) -> bool {
         return false;
     };
     let verdict = judge::frame(C::DIRECTION, &frame, &world, summary);
+    if verdict.reason_id() == Reason::NonIp as u8 && is_probe(&frame) {
+        // Not a packet: nobody sent it, and the balance is of those that somebody sent.
+        return report::settle(&world, verdict).passes();
+    }
     report::through(C::DIRECTION, report::settle(&world, verdict));
     settled(call, &world, verdict, || &*summary)
 }

@@ -21,6 +21,7 @@ pub mod object;
 mod pinned;
 mod pins;
 mod probe;
+mod prove;
 mod sizes;
 mod switch;
 mod sync;

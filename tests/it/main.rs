@@ -59,6 +59,8 @@ mod parser;
 #[cfg(test)]
 mod path;
 #[cfg(test)]
+mod proved;
+#[cfg(test)]
 mod scale;
 #[cfg(test)]
 mod scan;

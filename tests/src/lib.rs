@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod boots;
 pub mod daemon;
+pub mod damage;
 pub mod demo;
 pub mod devices;
 pub mod dhcp;

@@ -14,7 +14,9 @@ use serde::Serialize;
 use super::{Outcome, Status};
 use crate::cli::StatusArgs;
 use crate::daemon::files::{self, Directories};
-use crate::daemon::{Clock, NotedAudit, NotedProduct, Notes, RowTotal, Totals, counters_of};
+use crate::daemon::{
+    Clock, NotedAudit, NotedInterface, NotedProduct, Notes, RowTotal, Totals, counters_of,
+};
 use crate::dataplane::{Counters, Error, FlowUse, LinkView, Pinned, guarded_by_others};
 use crate::failsafe;
 use crate::rule::Forward;
@@ -383,6 +385,7 @@ fn state(view: &View, word: Switch, paused: bool, expired: bool, reverted: bool)
 /// Interfaces by what is attached and by what the notes expect.
 fn interfaces(view: &mut View, links: &[LinkView], notes: Option<&Notes>) {
     let mut found: BTreeMap<String, Interface> = BTreeMap::new();
+    let noted = || notes.iter().flat_map(|notes| &notes.interfaces);
     let new = |name: &str| Interface {
         name: name.to_owned(),
         index: None,
@@ -392,7 +395,7 @@ fn interfaces(view: &mut View, links: &[LinkView], notes: Option<&Notes>) {
         ingress: None,
         egress: None,
     };
-    for noted in notes.iter().flat_map(|notes| &notes.interfaces) {
+    for noted in noted() {
         let interface = found
             .entry(noted.name.clone())
             .or_insert_with(|| new(&noted.name));
@@ -428,6 +431,9 @@ fn interfaces(view: &mut View, links: &[LinkView], notes: Option<&Notes>) {
             && in_force(&interface.ingress)
             && in_force(&interface.egress);
         if interface.guarded {
+            // Whose problem says why.
+            let unproved = |it: &NotedInterface| it.unproved && it.name == *name;
+            interface.guarded = !noted().any(unproved);
             continue;
         }
         let attached = interface.ingress.is_some() || interface.egress.is_some();

@@ -192,7 +192,7 @@ impl Enforced {
             _ => Ok(None),
         };
         let leave = mode.trial().is_none();
-        let (guard, deadline) = if before.attached {
+        let (mut guard, deadline) = if before.attached {
             let mut deadline = None;
             if along.is_none() {
                 deadline = end(&dataplane)?;
@@ -221,6 +221,7 @@ impl Enforced {
             dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
             (guard, deadline)
         };
+        guard.prove(&dataplane, &ready);
         let mut totals = read_totals(directories);
         if let Some(pinned) = &before.pinned
             && pinned.load() == totals.load
@@ -327,7 +328,8 @@ impl Enforced {
 
     /// Attaches where the policy wants it, and, unless a trial is under way, detaches elsewhere.
     pub(super) fn guard(&mut self, leave: bool) {
-        let guard = Guard::all(&mut self.dataplane, &self.ready, leave);
+        let mut guard = Guard::all(&mut self.dataplane, &self.ready, leave);
+        guard.prove(&self.dataplane, &self.ready);
         self.interfaces = guard.interfaces;
         self.problems = guard.problems;
         self.lost.clear();

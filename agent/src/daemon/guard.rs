@@ -42,9 +42,7 @@ impl Guard {
                     (true, format!("{hook}: {}", attached.why))
                 }
                 Err(error) => {
-                    let why = error.to_string();
-                    let prefix = format!("{name}: ");
-                    let why = why.strip_prefix(&prefix).unwrap_or(&why).to_owned();
+                    let (prefix, why) = about(name, &error);
                     found.problems.push(format!("{prefix}{why}"));
                     if error.is_permission() {
                         found.refused.get_or_insert(error);
@@ -71,7 +69,20 @@ impl Guard {
             wanted: wanted.to_owned(),
             why,
             guarded,
+            unproved: false,
         });
+    }
+
+    /// Sends the probe through what is attached, once the switch says what is in force: what is not proved to decide is no guard.
+    pub(super) fn prove(&mut self, dataplane: &Dataplane, ready: &Ready) {
+        for interface in self.interfaces.iter_mut().filter(|it| it.guarded) {
+            if let Err(error) = dataplane.prove(&interface.name, &ready.tables) {
+                let (prefix, why) = about(&interface.name, &error);
+                self.problems.push(prefix + &why);
+                interface.why = why;
+                (interface.guarded, interface.unproved) = (false, true);
+            }
+        }
     }
 
     fn leave(&mut self, dataplane: &mut Dataplane, wanted: &[String]) {
@@ -102,4 +113,12 @@ impl Guard {
     pub(super) fn failed_altogether(&self) -> bool {
         self.attempts > 0 && self.interfaces.iter().all(|it| !it.guarded)
     }
+}
+
+/// An error of an interface: its name as a prefix, and what it says without it.
+fn about(name: &str, error: &Error) -> (String, String) {
+    let why = error.to_string();
+    let prefix = format!("{name}: ");
+    let why = why.strip_prefix(&prefix).unwrap_or(&why).to_owned();
+    (prefix, why)
 }

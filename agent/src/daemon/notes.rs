@@ -42,6 +42,9 @@ pub struct NotedInterface {
     pub why: String,
     /// Whether it is guarded.
     pub guarded: bool,
+    /// The programs are attached, and the probe did not prove that they decide.
+    #[serde(default)]
+    pub unproved: bool,
 }
 
 /// A product.

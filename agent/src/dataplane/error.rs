@@ -195,6 +195,22 @@ pub enum Error {
         /// The program that should be.
         ours: u32,
     },
+    /// An attached program does not do with the probe what the policy in force does.
+    #[error(
+        "{interface}: enforcement is not proved: program {program} at {hook} {} a probe that the policy in force {}; start the agent again, and tell its maintainers if that does not help",
+        does(!*.expected),
+        does(*.expected)
+    )]
+    Unproved {
+        /// The interface.
+        interface: String,
+        /// The hook.
+        hook: &'static str,
+        /// The program's id.
+        program: u32,
+        /// Whether the policy in force lets the probe pass.
+        expected: bool,
+    },
     /// Jiffies a second are none of those that kernels are built with.
     #[error(
         "{jiffies} jiffies in {nanoseconds} ns are none of 100, 250, 300 or 1000 a second; time-outs would be wrong, so nothing is loaded"
@@ -208,6 +224,10 @@ pub enum Error {
     /// The clock stood still.
     #[error("the kernel's jiffies did not advance within {0} s")]
     ClockStopped(u64),
+}
+
+const fn does(passes: bool) -> &'static str {
+    if passes { "passes" } else { "denies" }
 }
 
 impl Error {

@@ -16,7 +16,7 @@ use portcullis_tests::netns::Namespace;
 use super::{CLOSED, OPEN, enforcing};
 
 /// The other end of a tunnel: what is written here the host receives.
-fn tunnel(name: &str) -> File {
+pub(super) fn tunnel(name: &str) -> File {
     const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
     const IFF_TUN: i16 = 0x0001;
     const IFF_NO_PI: i16 = 0x1000;

@@ -3,6 +3,7 @@
 mod bare;
 mod life;
 mod others;
+mod prove;
 mod run;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

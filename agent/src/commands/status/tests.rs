@@ -14,6 +14,7 @@ fn notes(problems: &[&str], stage: &str, guarded: bool) -> Notes {
             wanted: "auto".to_owned(),
             why: "xdp: because".to_owned(),
             guarded,
+            unproved: false,
         }],
         products: vec![NotedProduct {
             name: "p".to_owned(),
