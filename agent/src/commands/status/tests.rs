@@ -1,5 +1,5 @@
 use super::*;
-use crate::daemon::NotedInterface;
+use crate::daemon::{NotedInterface, NotedProduct};
 use crate::dataplane::Hook;
 
 fn notes(problems: &[&str], stage: &str, guarded: bool) -> Notes {
