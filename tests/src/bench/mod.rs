@@ -1,33 +1,60 @@
-//! What a packet costs: the shipped programs by BPF_PROG_TEST_RUN, beside xdp-filter on the same packets.
+//! What this costs, beside what one would take instead: packets, streams, changes, events, and how all that grows.
 //!
-//! Figures of one run on one machine, medians of interleaved rounds: absolute times mean little elsewhere, ratios do.
+//! Figures of one run on one machine, in rounds that measure everything in turn: absolute times mean little elsewhere, ratios do. Each part
+//! lives on throw-away hosts, which are gone with this process, however it ends.
 
+pub mod packet;
 pub mod policy;
 pub mod report;
 pub mod rival;
 pub mod rows;
 
-use anyhow::Result;
+use std::time::Duration;
 
-use report::Measured;
+use anyhow::Result;
+use clap::ValueEnum;
+
+use report::{Measured, Samples, Section};
 
 use crate::netns::Namespace;
+
+/// A part of the bench.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Part {
+    /// What a packet costs, by test runs.
+    Packet,
+}
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Rounds; each measures every row once.
-    pub rounds: u32,
+    /// Rounds; each measures every row once. `None`: as many as suit the part.
+    pub rounds: Option<u32>,
     /// Test runs of a row in a round.
     pub repeat: u32,
+    /// How long a row is measured in a round, where it is not test runs.
+    pub slice: Duration,
 }
 
 impl Default for Effort {
     fn default() -> Self {
         Self {
-            rounds: 9,
+            rounds: None,
             repeat: 1_000_000,
+            slice: Duration::from_millis(500),
         }
+    }
+}
+
+impl Effort {
+    /// Rounds of a part that suit it, unless the operator said how many.
+    pub fn rounds(self, suits: u32) -> u32 {
+        self.rounds.unwrap_or(suits)
+    }
+
+    /// Says on standard error which round begins.
+    pub fn progress(self, part: &str, round: u32, suits: u32) {
+        eprintln!("{part}: round {} of {}", round + 1, self.rounds(suits));
     }
 }
 
@@ -36,40 +63,34 @@ impl Default for Effort {
 pub struct Subject<'a> {
     /// The BPF object.
     pub object: &'a [u8],
-    /// Only rows whose name has this in it.
+    /// Only rows whose name has this in it, of those by test runs.
     pub only: &'a str,
 }
 
-/// Measures every row of every round.
-///
-/// # Errors
-/// Where a program can't be loaded or run, or does not give the verdict that its row says: a wrong program's time is no figure.
-pub fn run(
-    effort: Effort,
-    subject: Subject<'_>,
-    progress: impl FnMut(u32) + Send,
-) -> Result<Vec<Measured>> {
-    // A host of its own has a BPF file system of its own: nothing stays, also after Ctrl-C.
-    Namespace::new("bench")?.enter(|| measure(effort, subject, progress))?
+/// Measures a part. What can't be measured is a row that fails.
+pub fn run(part: Part, effort: Effort, subject: Subject<'_>) -> Section {
+    let (title, rows) = match part {
+        // A host of its own has a BPF file system of its own: nothing stays, also after Ctrl-C.
+        Part::Packet => (
+            packet::TITLE,
+            on_a_host(|| packet::measure(effort, subject)),
+        ),
+    };
+    let name = part
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned());
+    let rows = rows.unwrap_or_else(|error| {
+        let failure = Samples::failure(format!("{error:#}"));
+        vec![Measured::alone("the whole part", "-", &failure)]
+    });
+    Section {
+        name,
+        title,
+        rows,
+        charts: Vec::new(),
+    }
 }
 
-fn measure(
-    effort: Effort,
-    subject: Subject<'_>,
-    mut progress: impl FnMut(u32),
-) -> Result<Vec<Measured>> {
-    let rival = rival::XdpFilter::start()?;
-    let mut rows = rows::all(&rival, subject)?;
-    let mut times = vec![Vec::new(); rows.len()];
-    for round in 0..effort.rounds {
-        progress(round);
-        for (row, times) in rows.iter_mut().zip(&mut times) {
-            times.push(row.measure(effort.repeat)?);
-        }
-    }
-    Ok(rows
-        .iter()
-        .zip(times)
-        .map(|(row, times)| Measured::new(row.name.clone(), row.limit, times))
-        .collect())
+fn on_a_host<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    Namespace::new("bench")?.enter(work)?
 }
