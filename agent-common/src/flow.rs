@@ -266,6 +266,15 @@ pub struct FlowCounts {
     pub found_full: u64,
 }
 
+/// Where the programs count.
+pub const COUNTED_BY_PROGRAMS: u32 = 0;
+
+/// Where the agent counts what it enters itself: no two write one place.
+pub const COUNTED_BY_AGENT: u32 = 1;
+
+/// Places of [`FlowCounts`].
+pub const FLOW_COUNTS_SLOTS: u32 = 2;
+
 /// Which stamps "this local port ever began something" a flow has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

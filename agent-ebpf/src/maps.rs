@@ -4,7 +4,9 @@
 
 use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket};
 use agent_common::event::Summary;
-use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowCounts, FlowEntry, FlowKey};
+use agent_common::flow::{
+    ASKED_SLOTS, BEGAN_TABLES, FLOW_COUNTS_SLOTS, FlowCounts, FlowEntry, FlowKey,
+};
 use agent_common::fragment::{FragmentEntry, SLOTS as FRAGMENT_SLOTS};
 use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter};
 use agent_common::trie::V6Node;
@@ -68,17 +70,21 @@ pub(crate) static FLOWS_NEW: LruHashMap<FlowKey, FlowEntry> =
 pub(crate) static FLOWS_ESTABLISHED: HashMap<FlowKey, FlowEntry> =
     HashMap::with_max_entries(262_144, 0);
 
-/// What became of entries of both.
+/// What became of entries of both, as the programs count and as the agent does: each writes its own place.
 #[map]
-pub(crate) static FLOW_COUNTS: PerCpuArray<FlowCounts> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static FLOW_COUNTS: PerCpuArray<FlowCounts> =
+    PerCpuArray::with_max_entries(FLOW_COUNTS_SLOTS, 0);
 
-/// Stamps by local port: when it last began or continued a flow.
+/// Stamps by local port: when it last began or continued a flow. Mapped, so that the agent writes single stamps while programs write
+/// others: an update by system call replaces all 65,536 of a table.
 #[map]
-pub(crate) static BEGAN: Array<[u32; 65536]> = Array::with_max_entries(BEGAN_TABLES, 0);
+pub(crate) static BEGAN: Array<[u32; 65536]> =
+    Array::with_max_entries(BEGAN_TABLES, BPF_F_MMAPABLE);
 
-/// Stamps of UDP questions that were let in.
+/// Stamps of UDP questions that were let in; mapped for the same reason.
 #[map]
-pub(crate) static ASKED: Array<[u32; ASKED_SLOTS as usize]> = Array::with_max_entries(1, 0);
+pub(crate) static ASKED: Array<[u32; ASKED_SLOTS as usize]> =
+    Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// First fragments that passed. It belongs to the programs of one load, and to nobody else.
 #[map]

@@ -1,7 +1,7 @@
 //! The maps as the decision sees them: one bank, the flow tables, the clock.
 
 use agent_common::event::Direction;
-use agent_common::flow::{Began, FlowCounts, FlowEntry, FlowKey, FlowTable};
+use agent_common::flow::{Began, COUNTED_BY_PROGRAMS, FlowCounts, FlowEntry, FlowKey, FlowTable};
 use agent_common::fragment::FragmentEntry;
 use agent_common::icmp::Host;
 use agent_common::lookup::Lookup;
@@ -298,7 +298,7 @@ impl Lookup for World {
 
 #[inline(always)]
 fn count(add: impl FnOnce(&mut FlowCounts)) {
-    if let Some(counts) = maps::FLOW_COUNTS.get_ptr_mut(0) {
+    if let Some(counts) = maps::FLOW_COUNTS.get_ptr_mut(COUNTED_BY_PROGRAMS) {
         // SAFETY: this CPU's own value; programs of one CPU don't interrupt each other in this place (softirq), and a reader elsewhere only
         // reads whole words.
         add(unsafe { &mut *counts });

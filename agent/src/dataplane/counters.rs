@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use agent_common::event::Direction;
-use agent_common::flow::{FlowCounts, FlowKey, FlowRecord, FlowTable};
+use agent_common::flow::{
+    COUNTED_BY_AGENT, COUNTED_BY_PROGRAMS, FlowCounts, FlowKey, FlowRecord, FlowTable,
+};
 use agent_common::tables::{Balance, RuleCounter, Timeouts, reason_slot};
 use agent_common::verdict::{Reason, Through};
 use aya::Pod;
@@ -65,17 +67,23 @@ fn sum_balance(values: &PerCpuValues<Balance>) -> Balance {
     })
 }
 
-/// What became of entries of the flow tables, over all CPUs.
+/// What became of entries of the flow tables, over all CPUs and whoever counted.
 pub(super) fn flow_counts(pins: &Pins) -> Result<FlowCounts, Error> {
     let counts: PerCpuArray<MapData, FlowCounts> = per_cpu(pins, "FLOW_COUNTS")?;
-    let counts = counts.get(&0, 0).map_err(Error::map("FLOW_COUNTS"))?;
-    Ok(counts
-        .iter()
-        .fold(FlowCounts::default(), |sum, one| FlowCounts {
-            made: sum.made + one.made,
-            removed: sum.removed + one.removed,
-            found_full: sum.found_full + one.found_full,
-        }))
+    let mut sum = FlowCounts::default();
+    for slot in [COUNTED_BY_PROGRAMS, COUNTED_BY_AGENT] {
+        let values = match counts.get(&slot, 0) {
+            // Pinned by a version that counted nothing itself.
+            Err(MapError::OutOfBounds { .. } | MapError::KeyNotFound) => continue,
+            values => values.map_err(Error::map("FLOW_COUNTS"))?,
+        };
+        for one in values.iter() {
+            sum.made += one.made;
+            sum.removed += one.removed;
+            sum.found_full += one.found_full;
+        }
+    }
+    Ok(sum)
 }
 
 /// One rule over all CPUs: sums, and the latest tick.
@@ -99,6 +107,17 @@ pub struct FlowUse {
     pub expired: usize,
     /// Entries that there is room for.
     pub capacity: u32,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Entered {
+    /// It was made.
+    Made,
+    /// It was there.
+    Known,
+    /// There was no room for it.
+    Full,
 }
 
 /// A flow table.
@@ -159,16 +178,25 @@ impl Flows {
             .map_err(Error::map(self.name))
     }
 
-    /// Enters a flow unless it is there. False where the table is full.
-    pub(super) fn insert_new(&mut self, key: &FlowKey, entry: FlowRecord) -> Result<bool, Error> {
+    /// Enters a flow unless it is there.
+    pub(super) fn enter(&mut self, key: &FlowKey, entry: FlowRecord) -> Result<Entered, Error> {
         const BPF_NOEXIST: u64 = 1;
         match self.map.insert(key, entry, BPF_NOEXIST) {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Entered::Made),
             Err(MapError::SyscallError(error)) => match error.io_error.raw_os_error() {
-                Some(libc::EEXIST) => Ok(true),
-                Some(libc::E2BIG | libc::ENOMEM) => Ok(false),
+                Some(libc::EEXIST) => Ok(Entered::Known),
+                Some(libc::E2BIG | libc::ENOMEM) => Ok(Entered::Full),
                 _ => Err(Error::map(self.name)(MapError::SyscallError(error))),
             },
+            Err(error) => Err(Error::map(self.name)(error)),
+        }
+    }
+
+    /// Whether a flow is there.
+    pub(super) fn has(&self, key: &FlowKey) -> Result<bool, Error> {
+        match self.map.get(key, 0) {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
             Err(error) => Err(Error::map(self.name)(error)),
         }
     }
@@ -232,7 +260,10 @@ pub(super) fn events(pins: &Pins) -> Result<RingBuf<MapData>, Error> {
         .map_err(Error::map("EVENTS"))
 }
 
-fn per_cpu<V: Pod>(pins: &Pins, name: &'static str) -> Result<PerCpuArray<MapData, V>, Error> {
+pub(super) fn per_cpu<V: Pod>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, V>, Error> {
     open(pins, name)?.try_into().map_err(Error::map(name))
 }
 

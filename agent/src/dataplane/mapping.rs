@@ -6,7 +6,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Pod;
 
@@ -123,6 +123,15 @@ impl<V: Pod> Mapping<V> {
             return None;
         }
         found.iter().zip(expected).position(|(a, b)| a != b)
+    }
+}
+
+impl<const N: usize> Mapping<[u32; N]> {
+    /// The word of four octets at `index`, counted over all values, shared with the programs.
+    pub(super) fn word32(&self, index: usize) -> Option<&AtomicU32> {
+        let offset = index.checked_mul(4).filter(|at| at + 4 <= self.octets)?;
+        // SAFETY: four mapped, aligned octets (values lie without gaps) that are only touched as an atomic word, here and by the programs.
+        Some(unsafe { AtomicU32::from_ptr(self.at.as_ptr().add(offset).cast()) })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use agent_common::flow::FlowTable;
 
 use super::attach::Place;
-use super::counters::{self, Flows};
+use super::counters::{self, Entered, Flows};
 use super::error::Error;
 use super::load::Options;
 use super::pins::{self, Hook, Pins};
@@ -170,7 +170,7 @@ impl Resized {
         let mut after = Flows::open(pins, self.table)?;
         let mut without_room = 0;
         for (key, entry) in before.entries()? {
-            if !after.insert_new(&key, entry)? {
+            if after.enter(&key, entry)? == Entered::Full {
                 without_room += 1;
             }
         }
