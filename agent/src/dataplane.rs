@@ -4,6 +4,7 @@
 //! filled and checked; then the programs behind the existing links are replaced, which keeps every packet guarded; then the old set goes.
 //! What must survive that (flows, stamps, counters, events) is *state*: maps that are pinned and shared by all loads of one ABI.
 
+mod adopt;
 mod attach;
 pub mod clock;
 mod clsact;

@@ -1,5 +1,6 @@
 //! The agent behind the `portcullis` binary: a library so that tests can reach every part.
 
+pub mod adopt;
 pub mod cli;
 pub mod commands;
 pub mod compile;

@@ -114,6 +114,7 @@ pub(crate) fn look(directories: &Directories, pid: Option<u32>) -> Result<View, 
         view.products = notes.products;
         view.audits = notes.audits;
         view.unresolved = notes.unresolved;
+        view.cut = notes.cut;
         reverted |= notes.reverted;
     }
     view.state = state(&view, word, paused, expired, reverted);

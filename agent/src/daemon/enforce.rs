@@ -11,10 +11,11 @@ use agent_common::tables::{OPEN_BANK, POLICY_BANKS, Switch, Timeouts};
 use jiff::Timestamp;
 use log::Log;
 
+use super::adopt;
 use super::files::Directories;
 use super::guard::{Guard, is_attached};
 use super::hold::Deadline;
-use super::notes::NotedInterface;
+use super::notes::{NotedFlow, NotedInterface};
 use super::ready::Ready;
 use super::record::{fold_all, read_totals};
 use super::totals::{BankRules, Clock, Totals};
@@ -101,6 +102,8 @@ pub(super) struct Enforced {
     /// The configuration on disk was taken back, and what was before it is in force.
     pub(super) reverted: bool,
     pub(super) totals: Totals,
+    /// Flows that were open before the first attach, and that this policy ended.
+    pub(super) cut: Vec<NotedFlow>,
     logger: Option<aya_log::EbpfLogger<&'static dyn Log>>,
 }
 
@@ -192,13 +195,23 @@ impl Enforced {
             _ => Ok(None),
         };
         let leave = mode.trial().is_none();
+        let mut cut = Vec::new();
         let (mut guard, deadline) = if before.attached {
+            // Another version's tables, or lost ones: replies are not to wait until this host sends.
+            let forgot = dataplane.forgot_flows();
+            if forgot {
+                adopt::open(&mut dataplane, &ready);
+            }
             let mut deadline = None;
             if along.is_none() {
                 deadline = end(&dataplane)?;
                 dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
             }
             let guard = Guard::all(&mut dataplane, &ready, leave);
+            if forgot {
+                // What began while the earlier programs were still in force.
+                adopt::open(&mut dataplane, &ready);
+            }
             if along.is_some() {
                 deadline = end(&dataplane)?;
                 dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
@@ -217,6 +230,9 @@ impl Enforced {
                 }
                 return Err(Refusal::Unguarded(guard.problems.join("\n")));
             }
+            // Generation 0 passes everything and notes what begins from here on.
+            let flows = adopt::open(&mut dataplane, &ready);
+            cut = adopt::cut(&ready, &flows);
             let deadline = end(&dataplane)?;
             dataplane.switch_to(deadline.map_or(word, |it| it.on(word)))?;
             (guard, deadline)
@@ -252,6 +268,7 @@ impl Enforced {
             outer_problems: Vec::new(),
             reverted: false,
             totals,
+            cut,
             logger,
         };
         enforced.write_down(directories);
@@ -309,6 +326,7 @@ impl Enforced {
         };
         if mode != Mode::Follow {
             self.previous = (!self.open).then_some(before);
+            self.cut.clear();
         }
         self.latest = generation;
         self.since = Timestamp::now();

@@ -3,6 +3,7 @@
 //! Everything that can happen is an [`Event`]; one task handles them one after the other, so that no two things change what is in force at
 //! once. What blocks (sinks, names) has threads of its own. Enforcement does not hang on this process: it lies in pinned programs.
 
+mod adopt;
 mod change;
 mod command;
 mod control;
@@ -51,7 +52,7 @@ use crate::commands::Outcome;
 use crate::events::ring::POLL;
 use crate::facts::collect::Answers;
 
-pub use self::notes::{NotedAudit, NotedInterface, NotedProduct, Notes};
+pub use self::notes::{NotedAudit, NotedFlow, NotedInterface, NotedProduct, Notes};
 pub use self::record::counters_of;
 pub use self::totals::{BankRules, Clock, RowTotal, Totals};
 

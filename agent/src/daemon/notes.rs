@@ -1,7 +1,11 @@
 //! What the daemon knows and pins don't say: left beside the plan for `status`, which must answer without a daemon too.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::adopt::{Beginner, Ends};
 
 /// Notes on what is in force.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -29,6 +33,29 @@ pub struct Notes {
     pub unresolved: Vec<String>,
     /// A policy was not confirmed in time, and what was before it is in force.
     pub reverted: bool,
+    /// Flows that were open before enforcement began, and that the policy ended; at most a thousand.
+    #[serde(default)]
+    pub cut: Vec<NotedFlow>,
+}
+
+/// A flow that was open before enforcement began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotedFlow {
+    /// Its ends.
+    #[serde(flatten)]
+    pub ends: Ends,
+    /// Who began it.
+    pub began: Beginner,
+}
+
+impl fmt::Display for NotedFlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = match self.began {
+            Beginner::Host => "begun here",
+            Beginner::Peer => "begun there",
+        };
+        write!(f, "{}, {who}", self.ends)
+    }
 }
 
 /// An interface.

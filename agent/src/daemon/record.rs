@@ -40,6 +40,7 @@ impl Enforced {
             problems: [self.outer_problems.as_slice(), &self.lost, &self.problems].concat(),
             unresolved: self.ready.resolved.unresolved.clone(),
             reverted: self.open || self.reverted,
+            cut: self.cut.clone(),
         };
         tell(files::replace_json(&directories.notes(), 0o644, &notes));
     }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use agent_common::event::Direction;
-use agent_common::flow::FlowTable;
+use agent_common::flow::{FlowState, FlowTable, stamp};
+use agent_common::lookup::Lookup as _;
 use agent_common::net::tcp;
 
 use super::enforce::Enforced;
 use super::ready::Ready;
+use crate::adopt::{Beginner, Carrier, Ends, Note, OpenFlow};
 use crate::compile::memory::Memory;
 use crate::control::Session;
 use crate::events::decode::{Transport, address};
@@ -72,27 +74,76 @@ fn lost(before: Option<&Memory>, after: &Memory, live: &[Connection]) -> Vec<Ses
 
 /// Whether the next segment passes, of a flow that nobody remembers: the peer's where the peer began, else this host's.
 fn passes(host: &Memory, connection: &Connection) -> bool {
-    let Connection {
+    let ends = Ends {
+        carrier: Carrier::Tcp,
+        local: connection.local,
+        peer: connection.peer,
+    };
+    let beginner = if connection.accepted {
+        Beginner::Peer
+    } else {
+        Beginner::Host
+    };
+    probe(ends, beginner).judge(host).passes()
+}
+
+/// The next packet of whoever began.
+fn probe(ends: Ends, beginner: Beginner) -> Probe {
+    let Ends {
+        carrier,
         local,
         peer,
-        accepted,
-        ..
-    } = connection;
-    let (direction, source, destination) = if *accepted {
-        (Direction::Ingress, peer, local)
-    } else {
-        (Direction::Egress, local, peer)
+    } = ends;
+    let (direction, source, destination) = match beginner {
+        Beginner::Peer => (Direction::Ingress, peer, local),
+        Beginner::Host => (Direction::Egress, local, peer),
     };
-    let probe = Probe {
+    Probe {
         direction,
-        transport: Transport::Tcp,
+        transport: match carrier {
+            Carrier::Tcp => Transport::Tcp,
+            Carrier::Udp => Transport::Udp,
+        },
         own: local.ip(),
         peer: peer.ip(),
         source_port: source.port(),
         destination_port: destination.port(),
         tcp_flags: tcp::ACK,
-    };
-    probe.judge(host).passes()
+    }
+}
+
+/// Flows that were open and are entered in the flow tables, of those that come through a guarded interface: which of them this policy does
+/// not let go on. `more` is asked before each, so that somebody can stop it.
+pub(super) fn ended<'a>(
+    ready: &'a Ready,
+    flows: &'a [OpenFlow],
+    mut more: impl FnMut() -> bool + 'a,
+) -> impl Iterator<Item = &'a OpenFlow> {
+    let memory = Memory::new(Rc::clone(&ready.tables));
+    let guarded = ready.interfaces();
+    flows
+        .iter()
+        .take_while(move |_| more())
+        .filter(|flow| flow.state != FlowState::Closing)
+        .filter(move |flow| is_guarded(&ready.facts, &guarded, flow.ends.local.ip()))
+        .filter(move |flow| !goes_on(&memory, flow))
+}
+
+/// Whether the next packet passes, of a flow that is entered.
+fn goes_on(host: &Memory, flow: &OpenFlow) -> bool {
+    let host = host.fresh();
+    if let Note::Entry {
+        table,
+        key,
+        entry,
+        stamp: (began, port),
+    } = flow.note(host.now())
+    {
+        host.insert(table, &key, &entry);
+        host.set_began(began, port, stamp(host.now()));
+    }
+    let probe = probe(flow.ends, flow.beginner);
+    probe.judge_among(&host).passes()
 }
 
 /// Whether packets to this address come through an interface that is guarded; an address of no interface is taken to.

@@ -60,6 +60,7 @@ impl Daemon {
             problems: self.problems.clone(),
             unresolved: Vec::new(),
             reverted: false,
+            cut: Vec::new(),
         };
         if let Err(error) = files::replace_json(&self.directories.notes(), 0o644, &notes) {
             log::error!("{error:#}");

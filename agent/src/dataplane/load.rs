@@ -55,6 +55,8 @@ pub struct Dataplane {
     clock: Clock,
     hz: u32,
     notes: Vec<String>,
+    /// Flow tables or stamps were made by this load.
+    pub(super) forgot: bool,
     /// Flow tables that the programs in force before this load use.
     pub(super) resized: Vec<Resized>,
 }
@@ -87,6 +89,9 @@ impl Dataplane {
         let pins = Pins::new(&options.root);
         let _lock = pins.prepare()?;
         check_state(&pins)?;
+        let forgot = ["FLOWS_NEW", "FLOWS_ESTABLISHED", "BEGAN"]
+            .iter()
+            .any(|name| !pins.state().join(name).exists());
         let resized = migrate::set_aside(&pins, options)?;
         let number = pins.loads()?.last().map_or(1, |last| last + 1);
         let directory = pins.load(number);
@@ -117,6 +122,7 @@ impl Dataplane {
             clock,
             hz,
             notes: Vec::new(),
+            forgot,
             resized,
         };
         for theirs in loaded.pins.others()? {

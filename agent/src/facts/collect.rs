@@ -6,7 +6,8 @@
 mod leases;
 mod links;
 mod names;
-mod netlink;
+pub(crate) mod netlink;
+pub(crate) mod open;
 mod operator;
 mod resolvers;
 mod sockets;

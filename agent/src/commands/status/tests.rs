@@ -26,6 +26,7 @@ fn notes(problems: &[&str], stage: &str, guarded: bool) -> Notes {
         problems: problems.iter().map(|&it| it.to_owned()).collect(),
         unresolved: Vec::new(),
         reverted: false,
+        cut: Vec::new(),
     }
 }
 
@@ -136,6 +137,7 @@ fn all_keys_are_always_there() {
             "products",
             "audits",
             "unresolved",
+            "cut",
             "counters",
             "conntrack",
             "pins",

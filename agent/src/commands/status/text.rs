@@ -53,6 +53,19 @@ pub(super) fn text(view: &View) -> String {
             ),
         );
     }
+    if !view.cut.is_empty() {
+        line(
+            &mut out,
+            "\nopen before enforcement began, and ended by the policy",
+        );
+        for flow in view.cut.iter().take(ROWS) {
+            line(&mut out, &format!("  {flow}"));
+        }
+        let more = view.cut.len().saturating_sub(ROWS);
+        if more > 0 {
+            line(&mut out, &format!("  and {more} more"));
+        }
+    }
     if let Some(counters) = &view.counters {
         counted(counters, &mut out);
     }

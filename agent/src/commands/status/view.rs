@@ -6,7 +6,7 @@ use agent_common::tables::ABI_VERSION;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::daemon::{NotedAudit, NotedProduct, RowTotal};
+use crate::daemon::{NotedAudit, NotedFlow, NotedProduct, RowTotal};
 use crate::dataplane::FlowUse;
 
 /// What is in force: the first that holds.
@@ -75,6 +75,8 @@ pub(crate) struct View {
     /// Defaults on trial.
     pub(crate) audits: Vec<NotedAudit>,
     pub(crate) unresolved: Vec<String>,
+    /// Flows that were open before enforcement began, and that the policy ended.
+    pub(crate) cut: Vec<NotedFlow>,
     pub(crate) counters: Option<Counts>,
     pub(crate) conntrack: Option<Conntrack>,
     pub(crate) pins: Option<String>,
@@ -99,6 +101,7 @@ impl View {
             products: Vec::new(),
             audits: Vec::new(),
             unresolved: Vec::new(),
+            cut: Vec::new(),
             counters: None,
             conntrack: None,
             pins: None,

@@ -127,3 +127,55 @@ fn failsafe_ports_are_those_of_rules_and_of_sshd() {
     ));
     assert_eq!(ports.into_iter().collect::<Vec<_>>(), [22, 5900]);
 }
+
+#[test]
+fn flows_that_the_first_policy_ends_are_found() {
+    use Beginner::{Host, Peer};
+    use Carrier::{Tcp, Udp};
+    const FETCH: &str = r#"
+        [allow.fetch]
+        direction = "egress"
+        tcp = [80]
+        udp = [53]
+        peers = "any"
+        reason = "a test"
+        [allow.serve]
+        direction = "ingress"
+        udp = [5000]
+        peers = "10.0.0.0/24"
+        reason = "a test"
+    "#;
+    let flow = |(carrier, local, peer, beginner): (Carrier, &str, &str, Beginner)| OpenFlow {
+        ends: Ends {
+            carrier,
+            local: local.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+        },
+        beginner,
+        state: match carrier {
+            Tcp => FlowState::Established,
+            Udp => FlowState::Udp,
+        },
+    };
+    let ready = ready(FETCH);
+    for (one, ends) in [
+        ((Tcp, "10.0.0.1:50000", "192.0.2.9:80", Host), false),
+        ((Tcp, "10.0.0.1:50000", "192.0.2.9:81", Host), true),
+        ((Udp, "10.0.0.1:50000", "192.0.2.9:53", Host), false),
+        ((Udp, "10.0.0.1:50000", "192.0.2.9:80", Host), true),
+        ((Tcp, "10.0.0.1:22", "10.0.0.9:50000", Peer), false),
+        ((Tcp, "10.0.0.1:22", "192.0.2.9:50000", Peer), true),
+        ((Udp, "10.0.0.1:5000", "10.0.0.9:6000", Peer), false),
+        ((Udp, "10.0.0.1:5000", "192.0.2.9:6000", Peer), true),
+        // The same ends, but who began decides.
+        ((Tcp, "10.0.0.1:50000", "192.0.2.9:80", Peer), true),
+    ] {
+        let flows = [flow(one)];
+        assert_eq!(ended(&ready, &flows, || true).count() == 1, ends, "{one:?}");
+    }
+    // What is closing anyway is not worth a word; and nobody is kept waiting.
+    let mut flows = [flow((Tcp, "10.0.0.1:50000", "192.0.2.9:81", Host)); 2];
+    flows[0].state = FlowState::Closing;
+    assert_eq!(ended(&ready, &flows, || true).count(), 1);
+    assert_eq!(ended(&ready, &flows, || false).count(), 0);
+}

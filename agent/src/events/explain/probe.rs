@@ -33,10 +33,15 @@ pub struct Probe {
 impl Probe {
     /// What the decision says of it on a host without any flow: what was judged before leaves no trace.
     pub fn judge(&self, host: &Memory) -> Verdict {
+        self.judge_among(&host.fresh())
+    }
+
+    /// The same on a host with its flows, which it may continue.
+    pub(crate) fn judge_among(&self, host: &Memory) -> Verdict {
         judge::frame(
             self.direction,
             self.frame().as_slice(),
-            &host.fresh(),
+            host,
             &mut Summary::default(),
         )
     }

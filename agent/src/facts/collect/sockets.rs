@@ -128,7 +128,7 @@ pub(super) fn tcp_listening_by_cgroup() -> io::Result<Vec<(u16, u64)>> {
         let bodies = dump(
             SockProtocol::NetlinkSockDiag,
             SOCK_DIAG_BY_FAMILY,
-            &diag_question(family as u8),
+            &diag_question(family as u8, libc::IPPROTO_TCP as u8, 1 << LISTEN),
             SOCK_DIAG_BY_FAMILY,
         )?;
         found.extend(bodies.iter().filter_map(|body| diag_answer(body)));
@@ -137,17 +137,19 @@ pub(super) fn tcp_listening_by_cgroup() -> io::Result<Vec<(u16, u64)>> {
 }
 
 /// include/uapi/linux/sock_diag.h.
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
+pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `struct inet_diag_req_v2`, include/uapi/linux/inet_diag.h.
+pub(super) const DIAG_REQUEST: usize = 56;
+/// `struct inet_diag_msg`, in the same place.
 const DIAG_MESSAGE: usize = 72;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
 /// `struct inet_diag_req_v2`: family, protocol, extensions, padding, states, and an address of zeros.
-fn diag_question(family: u8) -> [u8; 56] {
-    let mut question = [0; 56];
+pub(super) fn diag_question(family: u8, protocol: u8, states: u32) -> [u8; DIAG_REQUEST] {
+    let mut question = [0; DIAG_REQUEST];
     question[0] = family;
-    question[1] = libc::IPPROTO_TCP as u8;
-    question[4..8].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
+    question[1] = protocol;
+    question[4..8].copy_from_slice(&states.to_ne_bytes());
     question
 }
 
