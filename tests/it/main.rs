@@ -1,6 +1,8 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
 
 #[cfg(test)]
+mod adopted;
+#[cfg(test)]
 mod asked;
 #[cfg(test)]
 mod attacks;

@@ -1,4 +1,4 @@
-//! A kernel that refuses some commands of bpf(2), simulated by a system call filter.
+//! A kernel that refuses some system calls, simulated by a filter of theirs.
 
 /// From now on this process can't load a program, as on a kernel whose verifier refuses them: bpf(BPF_PROG_LOAD) is EACCES.
 ///
@@ -6,7 +6,7 @@
 /// As prctl(2) says.
 pub fn refuse_programs() -> std::io::Result<()> {
     const BPF_PROG_LOAD: u32 = 5;
-    refuse(BPF_PROG_LOAD, None)
+    refuse(libc::SYS_bpf, BPF_PROG_LOAD, None)
 }
 
 /// From now on this process can't run a program by the short attributes that the probe has: bpf(BPF_PROG_TEST_RUN) is EACCES. The clock
@@ -17,11 +17,24 @@ pub fn refuse_programs() -> std::io::Result<()> {
 pub fn refuse_probes() -> std::io::Result<()> {
     const BPF_PROG_TEST_RUN: u32 = 10;
     const PROBE: u32 = 40;
-    refuse(BPF_PROG_TEST_RUN, Some(PROBE))
+    refuse(libc::SYS_bpf, BPF_PROG_TEST_RUN, Some(PROBE))
 }
 
-/// Refuses a command of bpf(2); with attributes of so many octets, or with any.
-fn refuse(command: u32, octets: Option<u32>) -> std::io::Result<()> {
+/// From now on this process can't ask for sockets by netlink: socket(AF_NETLINK, …, NETLINK_SOCK_DIAG) is EACCES.
+///
+/// # Errors
+/// As prctl(2) says.
+pub fn refuse_socket_lists() -> std::io::Result<()> {
+    let family = libc::AF_NETLINK as u32;
+    refuse(
+        libc::SYS_socket,
+        family,
+        Some(libc::NETLINK_SOCK_DIAG as u32),
+    )
+}
+
+/// Refuses a system call with this first argument, and with this third one or any.
+fn refuse(call: libc::c_long, first: u32, third: Option<u32>) -> std::io::Result<()> {
     let statement = |code: u32, k: u32| libc::sock_filter {
         code: code as u16,
         jt: 0,
@@ -36,16 +49,16 @@ fn refuse(command: u32, octets: Option<u32>) -> std::io::Result<()> {
     };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     // struct seccomp_data: the number at 0, the low halves of the first argument at 16 and of the third at 32
-    const COMMAND: u32 = 16;
-    const SIZE: u32 = 32;
+    const FIRST: u32 = 16;
+    const THIRD: u32 = 32;
     let mut filter = [
         statement(load, 0),
-        unless_equal(libc::SYS_bpf as u32, 5),
-        statement(load, COMMAND),
-        unless_equal(command, 3),
-        statement(load, if octets.is_some() { SIZE } else { COMMAND }),
-        // Of any size: the command once more, which is equal.
-        unless_equal(octets.unwrap_or(command), 1),
+        unless_equal(call as u32, 5),
+        statement(load, FIRST),
+        unless_equal(first, 3),
+        statement(load, if third.is_some() { THIRD } else { FIRST }),
+        // Whatever the third: the first once more, which is equal.
+        unless_equal(third.unwrap_or(first), 1),
         statement(
             libc::BPF_RET | libc::BPF_K,
             libc::SECCOMP_RET_ERRNO | libc::EACCES as u32,
