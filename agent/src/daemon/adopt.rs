@@ -14,7 +14,7 @@ use crate::rule::Forward;
 const TOLD: usize = 20;
 /// Flows that are kept for `status`.
 const KEPT: usize = 1_000;
-/// How long may be looked for flows that the policy ends.
+/// How long flows may be entered, and how long may be looked for those that the policy ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Enters what the kernel says is open. Whatever goes wrong is told and keeps nothing from coming into force: a flow that is not entered is
@@ -26,12 +26,18 @@ pub(super) fn open(dataplane: &mut Dataplane, ready: &Ready) -> Vec<OpenFlow> {
         log::warn!("{note}");
     }
     let flows = open_flows(&host(ready), &found.tracked, &found.sockets);
-    match dataplane.adopt(&flows) {
+    match dataplane.adopt(&flows, PATIENCE) {
         Ok(adopted) => {
             if adopted.without_room > 0 {
                 log::warn!(
                     "{} flows that are open found no room in the flow tables (raise `[conntrack] established` and `new`)",
                     adopted.without_room
+                );
+            }
+            if adopted.late > 0 {
+                log::warn!(
+                    "{} flows that are open could not be entered in time, and are picked up once this host sends",
+                    adopted.late
                 );
             }
             log::info!(
@@ -66,6 +72,11 @@ pub(super) fn cut(ready: &Ready, flows: &[OpenFlow]) -> Vec<NotedFlow> {
         .collect();
     for flow in cut.iter().take(TOLD) {
         log::warn!("{flow}: it was open before enforcement began, and the policy ends it");
+    }
+    if late {
+        log::warn!(
+            "not all flows that were open could be looked at in time; the policy may end more of them"
+        );
     }
     let rest = cut.len().saturating_sub(TOLD);
     if rest > 0 {

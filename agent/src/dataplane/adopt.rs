@@ -3,8 +3,10 @@
 //! The programs are attached already, or are about to be, so nothing that they entered is written over: an entry is made only where there
 //! is none, and a stamp is one word, which is stored whole.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use agent_common::flow::{
     ASKED_SLOTS, BEGAN_TABLES, COUNTED_BY_AGENT, FlowCounts, FlowKey, FlowRecord, FlowTable, stamp,
@@ -30,6 +32,8 @@ pub(crate) struct Adopted {
     pub(crate) known: usize,
     /// Flows that found no room.
     pub(crate) without_room: usize,
+    /// Flows whose turn came too late.
+    pub(crate) late: usize,
 }
 
 /// Stamps in memory, shared with the programs.
@@ -63,11 +67,17 @@ impl Dataplane {
         self.forgot
     }
 
-    /// Enters flows that were open, connections first. The table that gives old entries to new flows gets no more than it holds.
+    /// Enters flows that were open, connections first, for so long. The table that gives old entries to new flows gets no more than it
+    /// holds.
     ///
     /// # Errors
     /// What the kernel says of the maps; what was entered by then stays.
-    pub(crate) fn adopt(&mut self, flows: &[OpenFlow]) -> Result<Adopted, Error> {
+    pub(crate) fn adopt(
+        &mut self,
+        flows: &[OpenFlow],
+        patience: Duration,
+    ) -> Result<Adopted, Error> {
+        let until = Instant::now() + patience;
         let stamps = Stamps::open(&self.pins)?;
         let mut tables = Tables::open(&self.pins)?;
         let now = self.clock().now()?.tick();
@@ -76,6 +86,10 @@ impl Dataplane {
         for table in [FlowTable::Established, FlowTable::New] {
             let notes = flows.iter().map(|flow| flow.note(now));
             for note in notes.filter(|note| note.belongs_to(table)) {
+                if Instant::now() > until {
+                    adopted.late += 1;
+                    continue;
+                }
                 entered = tables.take(&note, &stamps, now, &mut adopted);
                 if entered.is_err() {
                     break;
@@ -113,6 +127,9 @@ impl Dataplane {
 struct Tables {
     established: Flows,
     new: Flows,
+    /// Flows that the programs have met, in whichever table: what they meet while others are entered is not written over either, but may
+    /// be in the one table as they have it and in the other as it was found, and then the first that they ask decides.
+    met: HashSet<FlowKey>,
     /// Entries that may be made in `new`, and that were.
     room: u64,
     made: u64,
@@ -121,8 +138,11 @@ struct Tables {
 impl Tables {
     fn open(pins: &Pins) -> Result<Self, Error> {
         let new = Flows::open(pins, FlowTable::New)?;
+        let established = Flows::open(pins, FlowTable::Established)?;
+        let met = [new.entries()?, established.entries()?];
         Ok(Self {
-            established: Flows::open(pins, FlowTable::Established)?,
+            met: met.into_iter().flatten().map(|(key, _)| key).collect(),
+            established,
             room: u64::from(new.capacity()),
             new,
             made: 0,
@@ -169,8 +189,7 @@ impl Tables {
         key: &FlowKey,
         record: FlowRecord,
     ) -> Result<Entered, Error> {
-        // The programs may have met it, and may have it where it was before or is by now.
-        if self.established.has(key)? || self.new.has(key)? {
+        if self.met.contains(key) {
             return Ok(Entered::Known);
         }
         if table == FlowTable::Established {

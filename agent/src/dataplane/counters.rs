@@ -192,15 +192,6 @@ impl Flows {
         }
     }
 
-    /// Whether a flow is there.
-    pub(super) fn has(&self, key: &FlowKey) -> Result<bool, Error> {
-        match self.map.get(key, 0) {
-            Ok(_) => Ok(true),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(error) => Err(Error::map(self.name)(error)),
-        }
-    }
-
     /// Counts the entries at tick `now`.
     ///
     /// # Errors

@@ -127,7 +127,7 @@ impl Dataplane {
         };
         for theirs in loaded.pins.others()? {
             loaded.notes.push(format!(
-                "{} was pinned by another version; its flows are not taken over, replies to them pass once this host sends again",
+                "{} was pinned by another version, whose flows this one can't read: those that the kernel knows are entered anew, and replies to others pass once this host sends again",
                 theirs.home().display()
             ));
         }
