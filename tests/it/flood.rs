@@ -91,7 +91,7 @@ fn server(family: usize) -> IpAddr {
 }
 
 #[track_caller]
-fn check_spoofed(egress: &str) {
+fn check_spoofed(hook: &str, egress: &str) {
     const PUBLIC: &str = r#"
 [allow.public]
 direction = "ingress"
@@ -111,9 +111,9 @@ reason = "a test"
     services.tcp(&pair.server, 8000, "public").unwrap();
     services.udp_echo(&pair.server, 8001).unwrap();
     services.tcp(&pair.peer, 80, "fetched").unwrap();
-    let _agent = Agent::start(&pair.server, &configuration("xdp", egress, PUBLIC), "json").unwrap();
+    let _agent = Agent::start(&pair.server, &configuration(hook, egress, PUBLIC), "json").unwrap();
     let before = flows(&pair.server);
-    assert_eq!(before, [0, 0], "{egress}: flows before the flood");
+    assert_eq!(before, [0, 0], "{hook}, {egress}: flows before the flood");
     for family in [0, 1] {
         let received = services.served();
         pair.send((0..FLOOD).map(|n| {
@@ -128,12 +128,12 @@ reason = "a test"
         let answered = settled("datagrams of the flood", || services.served()) - received;
         assert!(
             answered >= u64::from(FLOOD / 4),
-            "{egress}, family {family}: {answered} datagrams of {FLOOD} packets arrived"
+            "{hook}, {egress}, family {family}: {answered} datagrams of {FLOOD} packets arrived"
         );
         assert_eq!(
             flows(&pair.server),
             [0, 0],
-            "{egress}, family {family}: the flood left entries"
+            "{hook}, {egress}, family {family}: the flood left entries"
         );
     }
     // The twin of the empty table: a flow of the host's own is entered.
@@ -141,23 +141,38 @@ reason = "a test"
     assert_ne!(
         flows(&pair.server),
         [0, 0],
-        "{egress}: no flow is ever entered"
+        "{hook}, {egress}: no flow is ever entered"
     );
 }
 
 #[test]
-fn spoofed_requests_leave_no_state_under_egress_deny() {
-    check_spoofed("deny");
+fn spoofed_requests_leave_no_state_under_egress_deny_at_xdp() {
+    check_spoofed("xdp", "deny");
 }
 
 #[test]
-fn spoofed_requests_leave_no_state_under_egress_audit() {
-    check_spoofed("audit");
+fn spoofed_requests_leave_no_state_under_egress_deny_at_tc() {
+    check_spoofed("tc", "deny");
 }
 
 #[test]
-fn spoofed_requests_leave_no_state_under_egress_open() {
-    check_spoofed("open");
+fn spoofed_requests_leave_no_state_under_egress_audit_at_xdp() {
+    check_spoofed("xdp", "audit");
+}
+
+#[test]
+fn spoofed_requests_leave_no_state_under_egress_audit_at_tc() {
+    check_spoofed("tc", "audit");
+}
+
+#[test]
+fn spoofed_requests_leave_no_state_under_egress_open_at_xdp() {
+    check_spoofed("xdp", "open");
+}
+
+#[test]
+fn spoofed_requests_leave_no_state_under_egress_open_at_tc() {
+    check_spoofed("tc", "open");
 }
 
 #[track_caller]

@@ -167,12 +167,12 @@ fn flags_that_no_stack_sends_at_tc() {
 }
 
 /// On the wire, from a peer that may use the port: none of them is answered, whatever the stack would have made of it.
-#[test]
-fn impossible_segments_get_no_answer() {
+#[track_caller]
+fn check_segments(hook: &str) {
     let site = Site::new();
     let mut services = Services::new();
     services.tcp(&site.server, 443, "open").unwrap();
-    let mut agent = Agent::start(&site.server, &configuration("xdp", "deny", ""), "json").unwrap();
+    let mut agent = Agent::start(&site.server, &configuration(hook, "deny", ""), "json").unwrap();
     let macs = Macs {
         from: mac(&site.client, "eth0").unwrap(),
         to: mac(&site.server, "eth0").unwrap(),
@@ -202,7 +202,7 @@ fn impossible_segments_get_no_answer() {
         for bits in (0..=u8::MAX).filter(|bits| !is_possible(&named(*bits))) {
             send(bits);
         }
-        assert_eq!(answered(SILENCE), [""; 0], "from {server}");
+        assert_eq!(answered(SILENCE), [""; 0], "{hook}, from {server}");
         // The twins: a SYN begins, and an ACK of nothing is reset.
         for bits in [0b10, 0b1_0000] {
             send(bits);
@@ -210,7 +210,17 @@ fn impossible_segments_get_no_answer() {
         let mut heard = answered(SILENCE);
         heard.sort();
         heard.dedup();
-        assert_eq!(heard, ["A", "S"], "from {server}");
+        assert_eq!(heard, ["A", "S"], "{hook}, from {server}");
     }
     agent.stop().unwrap();
+}
+
+#[test]
+fn impossible_segments_get_no_answer_at_xdp() {
+    check_segments("xdp");
+}
+
+#[test]
+fn impossible_segments_get_no_answer_at_tc() {
+    check_segments("tc");
 }
