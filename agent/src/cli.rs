@@ -1,10 +1,14 @@
 //! The command line: clap types and nothing else. One variant per command; what a command
 //! does stands in `commands/`.
 
+mod see;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::see::{EventsArgs, SuggestArgs};
 
 /// Host firewall agent that takes the vendor's port table as data.
 #[derive(Debug, Parser)]
@@ -51,6 +55,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prove the configuration: packets at every rule's edges and beside, through the programs that the kernel has verified
     Verify(VerifyArgs),
+    /// Propose, as a diff, the smallest configuration for what was denied or audited, as far as documents cover it
+    Suggest(SuggestArgs),
+    /// Denied and audited packets: those of the journal, or as they come; filtered; as columns, JSON or pcap-ng
+    Events(EventsArgs),
 }
 
 /// Where the agent's pins are.

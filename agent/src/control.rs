@@ -64,6 +64,8 @@ pub enum Command {
         /// How long.
         seconds: u64,
     },
+    /// Entries about denied packets as they come: after the answer a line of JSON each, until either end has enough.
+    Events,
     /// What is in force, as `portcullis status` says it.
     Status {
         /// As JSON.
@@ -205,31 +207,59 @@ pub enum NotAsked {
 ///
 /// Where there is none, or it does not answer.
 pub fn ask(runtime: &Path, command: Command) -> Result<Answer, NotAsked> {
-    let path = path(runtime);
-    let stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            NotAsked::NotRunning(path.clone())
-        }
-        io::ErrorKind::PermissionDenied => NotAsked::NoPermission(path.clone()),
-        _ => NotAsked::Broken {
-            path: path.clone(),
-            source: error,
-        },
-    })?;
-    exchange(stream, command).map_err(|source| NotAsked::Broken { path, source })
+    let (mut stream, path) = connect(runtime)?;
+    exchange(&mut stream, command).map_err(|source| NotAsked::Broken { path, source })
 }
 
-fn exchange(mut stream: UnixStream, command: Command) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// Entries as they come: one line of JSON each.
+pub type Lines = BufReader<UnixStream>;
+
+/// Asks the daemon for entries; none come where the answer says why not.
+///
+/// # Errors
+///
+/// Where there is none, or it does not answer.
+pub fn watch(runtime: &Path) -> Result<(Answer, Lines), NotAsked> {
+    let (mut stream, path) = connect(runtime)?;
+    let answer = exchange(&mut stream, Command::Events).and_then(|answer| {
+        // The next one may take days.
+        stream.get_ref().set_read_timeout(None)?;
+        Ok(answer)
+    });
+    match answer {
+        Ok(answer) => Ok((answer, stream)),
+        Err(source) => Err(NotAsked::Broken { path, source }),
+    }
+}
+
+fn connect(runtime: &Path) -> Result<(Lines, PathBuf), NotAsked> {
+    let path = path(runtime);
+    match UnixStream::connect(&path) {
+        Ok(stream) => Ok((BufReader::new(stream), path)),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                NotAsked::NotRunning(path)
+            }
+            io::ErrorKind::PermissionDenied => NotAsked::NoPermission(path),
+            _ => NotAsked::Broken {
+                path,
+                source: error,
+            },
+        }),
+    }
+}
+
+fn exchange(stream: &mut Lines, command: Command) -> io::Result<Answer> {
+    stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+    stream.get_ref().set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(&Request {
         version: VERSION,
         command,
     })?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    stream.get_mut().write_all(&line)?;
     let mut answer = Vec::new();
-    BufReader::new(stream.take(MOST_ANSWER)).read_until(b'\n', &mut answer)?;
+    stream.take(MOST_ANSWER).read_until(b'\n', &mut answer)?;
     if answer.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -20,4 +20,5 @@ pub mod plan;
 pub mod policy;
 pub mod reference;
 pub mod rule;
+pub mod suggest;
 pub mod verify;

@@ -73,6 +73,8 @@ mod storm;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod suggest;
+#[cfg(test)]
 mod taken;
 #[cfg(test)]
 mod totals;
@@ -86,3 +88,5 @@ mod verified;
 mod verify;
 #[cfg(test)]
 mod vrrp;
+#[cfg(test)]
+mod watch;

@@ -5,12 +5,14 @@ pub mod check;
 pub mod control;
 pub mod detach;
 pub mod doctor;
+pub mod events;
 pub mod explain;
 pub mod facts;
 pub mod init;
 pub mod plan;
 pub mod policy;
 pub mod status;
+pub mod suggest;
 pub mod verify;
 
 #[cfg(test)]
@@ -71,6 +73,13 @@ impl Outcome {
         }
     }
 
+    /// The same with another end.
+    #[must_use]
+    pub fn with_status(mut self, status: Status) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The same with talk.
     #[must_use]
     pub fn with_talk(mut self, stderr: String) -> Self {
@@ -110,10 +119,12 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Check(args) => check::run(&args),
         Command::Detach(arguments) => Ok(detach::run(&arguments)),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Facts(args) => facts::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Suggest(args) => suggest::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Run(args) => crate::daemon::run(&args),
         Command::Status(args) => status::run(&args),

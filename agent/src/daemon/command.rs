@@ -32,6 +32,7 @@ impl Daemon {
             Command::Reload => self.reload(),
             Command::Pause { seconds } => self.pause(Duration::from_secs(seconds)),
             Command::Status { .. } => Answer::refused("status is answered from the pins"),
+            Command::Events => Answer::refused("events are streamed, not answered"),
         };
         self.say();
         done

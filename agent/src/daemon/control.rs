@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
@@ -26,11 +27,16 @@ use super::files::Directories;
 use super::{Daemon, Event};
 use crate::commands::status;
 use crate::control::{self, Answer, Became, Command, MOST_REQUEST};
+use crate::events::watch::{Missed, Watch, Watching};
 
 /// How long a client may take to say its line, and to take its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clients that have not said their line yet.
 const WAITING: usize = 32;
+/// Clients that may watch at a time.
+const WATCHERS: usize = 16;
+/// A client that watches, and has taken nothing for so long, is gone.
+const IDLE: Duration = Duration::from_secs(600);
 /// How long accepting pauses when the process is out of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -61,6 +67,7 @@ impl Control {
         directories: &Directories,
         events: UnboundedSender<E>,
         event: fn(Asked) -> E,
+        watch: Watch,
     ) -> Result<Self> {
         let path = control::path(&directories.runtime);
         let cannot = || format!("cannot listen on the control socket {}", path.display());
@@ -70,6 +77,8 @@ impl Control {
             events,
             event,
             one: Semaphore::new(1),
+            watch,
+            watchers: Semaphore::new(WATCHERS),
         };
         // Whatever takes a descriptor is there, or known to be missing, when this returns.
         let (ready, served) = std::sync::mpsc::channel();
@@ -98,7 +107,12 @@ impl Daemon {
         if self.control.is_some() {
             return;
         }
-        match Control::listen(&self.directories, self.answers.clone(), Event::Asked) {
+        match Control::listen(
+            &self.directories,
+            self.answers.clone(),
+            Event::Asked,
+            self.reporter.watch().clone(),
+        ) {
             Ok(control) => {
                 self.control = Some(control);
                 if let Some(deaf) = self.deaf.take() {
@@ -152,6 +166,8 @@ struct Server<E> {
     event: fn(Asked) -> E,
     /// One request at a time, so that the main loop has its turns between them.
     one: Semaphore,
+    watch: Watch,
+    watchers: Semaphore,
 }
 
 impl<E: Send + 'static> Server<E> {
@@ -193,16 +209,44 @@ impl<E: Send + 'static> Server<E> {
         waiting.borrow_mut().retain(|(held, _)| *held != number);
         let line = line??;
         let answer = if may_ask(&client) {
+            if matches!(control::parse(&line), Ok(Command::Events)) {
+                return self.stream(client).await;
+            }
             self.answer(&line).await
         } else {
             let mut refused = Answer::refused("permission denied; run as root");
             refused.code = crate::commands::Status::NoPermission as u8;
             refused
         };
-        let mut octets = serde_json::to_vec(&answer)?;
-        octets.push(b'\n');
-        timeout(PATIENCE, client.write_all(&octets)).await??;
+        say(&mut client, &answer).await?;
         client.shutdown().await
+    }
+
+    /// Entries as they come. A client that does not read loses entries and is told how many; nobody waits for it.
+    async fn stream(&self, mut client: UnixStream) -> io::Result<()> {
+        let Ok(_place) = self.watchers.try_acquire() else {
+            let text = format!("{WATCHERS} clients watch already");
+            return say(&mut client, &Answer::refused(&text)).await;
+        };
+        // From before the answer: who has it misses nothing.
+        let mut lines = self.watch.watch();
+        let answer = Answer::new(Became::Done, 0, String::new(), String::new());
+        say(&mut client, &answer).await?;
+        let (mut from, mut to) = client.split();
+        let mut nothing = [0; 64];
+        loop {
+            let line = tokio::select! {
+                line = next(&mut lines) => line,
+                // It says no more; its end is the end.
+                read = from.read(&mut nothing) => match read? {
+                    0 => return Ok(()),
+                    _ => continue,
+                },
+            };
+            let Some(mut line) = line else { return Ok(()) };
+            line.push('\n');
+            timeout(IDLE, to.write_all(line.as_bytes())).await??;
+        }
     }
 
     async fn answer(&self, line: &[u8]) -> Answer {
@@ -232,6 +276,27 @@ impl<E: Send + 'static> Server<E> {
             Err(_) => Answer::refused("the daemon is stopping"),
         }
     }
+}
+
+/// The next line, or how many were missed; none where the daemon is stopping.
+async fn next(lines: &mut Watching) -> Option<String> {
+    match lines.recv().await {
+        Ok(line) => Some(line.to_string()),
+        Err(RecvError::Lagged(entries)) => Some(
+            Missed {
+                entries,
+                ..Missed::default()
+            }
+            .line(),
+        ),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+async fn say(client: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut octets = serde_json::to_vec(answer)?;
+    octets.push(b'\n');
+    timeout(PATIENCE, client.write_all(&octets)).await?
 }
 
 /// Root, or who the daemon is: what the socket's mode says as well.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::events::sink::SinkCounts;
+use crate::events::watch::Missed;
 
 /// After something was told, more of it is told this much later at the soonest.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -17,9 +18,23 @@ pub(super) struct Losses {
     sinks: BTreeMap<&'static str, u64>,
     /// Nothing is told before.
     next: Duration,
+    /// Packets without an entry that those who watch were told of: over budget, and lost in the ring.
+    watched: Option<(u64, u64)>,
 }
 
 impl Losses {
+    /// What those who watch have missed since the last look. The numbers count packets ever.
+    pub(super) fn missed(&mut self, suppressed: u64, lost: u64) -> Missed {
+        let told = self.watched.replace((suppressed, lost));
+        // Before the first look it was nobody's; a state that was made anew begins anew.
+        let (before, earlier) = told.unwrap_or((suppressed, lost));
+        Missed {
+            entries: 0,
+            suppressed: suppressed.saturating_sub(before),
+            lost: lost.saturating_sub(earlier),
+        }
+    }
+
     /// What to say. `ring` counts the packets that ever found the ring full, `now` is a monotonic time.
     pub(super) fn look(
         &mut self,
@@ -66,6 +81,21 @@ mod tests {
         let lines = losses.look(Duration::from_secs(seconds), ring, &[("json", counts)]);
         let number = |line: &String| line.split(' ').find_map(|word| word.parse().ok());
         (lines.len(), lines.first().and_then(number))
+    }
+
+    #[test]
+    fn who_watches_is_told_the_difference() {
+        let mut losses = Losses::default();
+        for (suppressed, lost, expected) in [
+            (7, 3, (0, 0)),
+            (9, 3, (2, 0)),
+            (9, 8, (0, 5)),
+            (0, 0, (0, 0)),
+            (1, 2, (1, 2)),
+        ] {
+            let missed = losses.missed(suppressed, lost);
+            assert_eq!((missed.suppressed, missed.lost), expected);
+        }
     }
 
     #[test]

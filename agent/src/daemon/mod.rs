@@ -221,7 +221,11 @@ impl Daemon {
         };
         match enforced.dataplane.counters() {
             Ok(counters) => {
-                let ring = counters.balance.lost + counters.balance.audit_lost;
+                let balance = &counters.balance;
+                let ring = balance.lost + balance.audit_lost;
+                let suppressed = balance.suppressed + balance.audit_suppressed;
+                let missed = self.losses.missed(suppressed, ring);
+                self.reporter.watch().missed(missed);
                 for line in self.reporter.look_at_losses(&mut self.losses, ring) {
                     ::log::warn!("{line}");
                 }

@@ -14,6 +14,7 @@ use crate::events::journal::Journal;
 use crate::events::json::JsonLines;
 use crate::events::ring::{Ring, TURN, Turn};
 use crate::events::sink::QUEUE;
+use crate::events::watch::Watch;
 use crate::events::{self, Knowledge, ReportCounts, Sink};
 use crate::host::schema;
 
@@ -90,6 +91,11 @@ impl Reporter {
     /// What became of the events so far.
     pub(super) fn counts(&self) -> ReportCounts {
         self.reporter.counts()
+    }
+
+    /// Those who watch what the sinks are given.
+    pub(super) fn watch(&self) -> &Watch {
+        self.reporter.watch()
     }
 
     fn read(&mut self) -> Turn {

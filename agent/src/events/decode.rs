@@ -113,27 +113,43 @@ impl Denial {
     /// Which port is the service's. A TCP packet with SYN says who began; of the others it is judged by the ephemeral range of this
     /// host, out of which its own questions come.
     pub fn asked(&self, ephemeral: &RangeInclusive<u16>) -> Asked {
-        let first = |port| Asked {
+        let ports = self.source_port.zip(self.destination_port);
+        Asked::of(
+            self.transport,
+            ports,
+            self.tcp_flags.unwrap_or(0),
+            ephemeral,
+        )
+    }
+}
+
+impl Asked {
+    /// As [`Denial::asked`], of a packet with these ports (source and destination, where they were read).
+    pub fn of(
+        transport: Transport,
+        ports: Option<(u16, u16)>,
+        tcp_flags: u8,
+        ephemeral: &RangeInclusive<u16>,
+    ) -> Self {
+        let first = |port| Self {
             port,
             answers: false,
         };
-        let (source, destination) = match (self.transport, self.source_port, self.destination_port)
-        {
-            (Transport::Icmp(kind, code) | Transport::Icmpv6(kind, code), _, _) => {
+        let (source, destination) = match (transport, ports) {
+            (Transport::Icmp(kind, code) | Transport::Icmpv6(kind, code), _) => {
                 return first(u16::from_be_bytes([kind, code]));
             }
-            (_, Some(source), Some(destination)) => (source, destination),
-            _ => return first(0),
+            (_, Some(ports)) => ports,
+            (_, None) => return first(0),
         };
-        let flags = self.tcp_flags.unwrap_or(0);
-        let answers = if flags & tcp::SYN != 0 {
-            flags & tcp::ACK != 0
+        let answers = if tcp_flags & tcp::SYN != 0 {
+            tcp_flags & tcp::ACK != 0
         } else {
             // A server's port towards one that a client takes: 443 > 40022. Where both or neither lie in the range, nothing is known.
             ephemeral.contains(&destination) && !ephemeral.contains(&source) && source != 0
         };
         if answers {
-            Asked {
+            Self {
                 port: source,
                 answers,
             }

@@ -3,6 +3,7 @@
 //! The kinds are judged in the order of [`Kind`], the first that fits is given with all its rows. What a kind is judged over are the rules in
 //! force and the rows of the selected products; for `other-product` the rest of the catalogue.
 
+pub mod documented;
 mod gather;
 mod knowledge;
 mod packet;

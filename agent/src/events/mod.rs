@@ -11,10 +11,13 @@ pub mod journal;
 pub mod json;
 pub mod kinds;
 mod message;
+pub mod pcap;
 pub mod report;
 pub mod ring;
+pub mod shown;
 pub mod sink;
 pub mod units;
+pub mod watch;
 
 pub use aggregate::{Aggregator, Merged, Output, Overflow};
 pub use decode::{Asked, DecodeError, Denial, Transport, decode};

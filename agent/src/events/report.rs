@@ -14,6 +14,7 @@ use super::explain::{Explanation, Knowledge};
 use super::fields::{Denied, Entry};
 use super::sink::{Sink, SinkCounts};
 use super::units::{MOUNTS, Units};
+use super::watch::Watch;
 
 /// Policies of which explanations can be given: the one in force and those whose packets may still be under way.
 const REMEMBERED: usize = 3;
@@ -40,6 +41,7 @@ pub struct Reporter {
     knowledge: VecDeque<(u32, Rc<Knowledge>)>,
     units: Units,
     sinks: Vec<Sink>,
+    watch: Watch,
     read: u64,
     undecodable: u64,
     overflow: u64,
@@ -54,6 +56,7 @@ impl Reporter {
             knowledge: VecDeque::new(),
             units: Units::at(&MOUNTS),
             sinks,
+            watch: Watch::default(),
             read: 0,
             undecodable: 0,
             overflow: 0,
@@ -103,6 +106,11 @@ impl Reporter {
     pub fn turn(&mut self, now: Duration) {
         let due = self.aggregator.expire(now);
         self.send_all(due, now);
+    }
+
+    /// Those who watch what the sinks are given.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// What became of the events so far.
@@ -161,6 +169,7 @@ impl Reporter {
                     merged: *merged,
                 })),
             };
+            self.watch.tell(&entry);
             if let Some((last, others)) = self.sinks.split_last() {
                 for sink in others {
                     sink.send(entry.clone());

@@ -62,7 +62,7 @@ impl Item {
 }
 
 /// Documents that a host should carry.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/first-steps.md",
@@ -74,6 +74,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/threat-model.md",
     "docs/kernels.md",
     "docs/performance.md",
+    "docs/suggest.md",
     "policies/README.md",
 ];
 

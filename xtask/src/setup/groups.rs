@@ -92,6 +92,11 @@ const TEST: &[Need] = &[
     program("keepalived", "keepalived"),
     program("traceroute", "traceroute"),
     program("prometheus", "prometheus"),
+    program("patch", "patch"),
+    program("tshark", "tshark"),
+    // capinfos
+    program("wireshark-common", "capinfos"),
+    program("bsdutils", "script"),
 ];
 
 const BENCH: &[Need] = &[

@@ -29,7 +29,7 @@ impl Drop for Place {
 /// A socket whose main loop answers everything with its name.
 fn served(place: &Place) -> Control {
     let (sender, mut receiver) = unbounded_channel();
-    let control = Control::listen(&place.0, sender, |asked| asked).unwrap();
+    let control = Control::listen(&place.0, sender, |asked| asked, Watch::default()).unwrap();
     thread::spawn(move || {
         while let Some(Asked { command, answer }) = receiver.blocking_recv() {
             let text = format!("{command:?}");
@@ -109,7 +109,7 @@ fn a_crowd_that_says_nothing_keeps_nobody_out() {
 fn a_client_that_never_reads_keeps_nobody_waiting() {
     let place = Place::new("control-deaf");
     let (sender, mut receiver) = unbounded_channel();
-    let _control = Control::listen(&place.0, sender, |asked| asked).unwrap();
+    let _control = Control::listen(&place.0, sender, |asked| asked, Watch::default()).unwrap();
     thread::spawn(move || {
         while let Some(Asked { command, answer }) = receiver.blocking_recv() {
             // More than any socket's buffer takes for the first, who never reads.

@@ -133,6 +133,7 @@ impl<'a> Selected<'a> {
         };
         let mut ports = Vec::new();
         let mut moved = Vec::new();
+        let mut named = Vec::new();
         for port in part.ports() {
             let in_force = self.policy.ports_in_force(port, &self.ports, &self.options);
             let in_force = in_force.unwrap_or_default();
@@ -140,6 +141,7 @@ impl<'a> Selected<'a> {
                 let documented = documented(self.policy, port).into_iter();
                 let elsewhere = documented.filter(|range| !in_force.contains(range));
                 moved.extend(elsewhere.map(|range| (name.clone(), range)));
+                named.push((name.clone(), in_force.clone()));
             }
             ports.extend(in_force);
         }
@@ -150,6 +152,7 @@ impl<'a> Selected<'a> {
             comes,
             ports,
             moved,
+            named,
             state: if leaves || comes {
                 self.state(row, part, id)
             } else {
@@ -251,6 +254,7 @@ fn documented_flow(policy: &Policy, row: &Row, part: &FlowPart<'_>) -> KnownFlow
         carrier: part.transport,
         ports: Vec::new(),
         moved: Vec::new(),
+        named: Vec::new(),
         state: State::OtherProduct,
     }
 }

@@ -118,6 +118,8 @@ pub(super) struct KnownFlow {
     pub(super) ports: Vec<PortRange>,
     /// Documented defaults that are not in force: the port's name and the default.
     pub(super) moved: Vec<(String, PortRange)>,
+    /// Ports that have a name in the document, each with what is in force; none where the product is not selected.
+    pub(super) named: Vec<(String, Vec<PortRange>)>,
     /// Where it stands.
     pub(super) state: State,
 }

@@ -67,7 +67,7 @@ impl Knowledge {
     }
 
     /// Whether a rule or a row of a selected product names the port for a service.
-    fn names(&self, direction: Direction, transport: Transport, port: u16) -> bool {
+    pub(crate) fn names(&self, direction: Direction, transport: Transport, port: u16) -> bool {
         let by_rule = places(direction, transport, port)
             .into_iter()
             .flat_map(|(plane, port)| self.index.at(plane, port))
