@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod boots;
+mod bpf;
 pub mod daemon;
 pub mod damage;
 pub mod demo;

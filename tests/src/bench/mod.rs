@@ -3,11 +3,14 @@
 //! Figures of one run on one machine, in rounds that measure everything in turn: absolute times mean little elsewhere, ratios do. Each part
 //! lives on throw-away hosts, which are gone with this process, however it ends.
 
+pub mod bare;
+pub mod hosts;
 pub mod packet;
 pub mod policy;
 pub mod report;
 pub mod rival;
 pub mod rows;
+pub mod wire;
 
 use std::time::Duration;
 
@@ -23,6 +26,8 @@ use crate::netns::Namespace;
 pub enum Part {
     /// What a packet costs, by test runs.
     Packet,
+    /// What a packet of a flood costs on a cable.
+    Wire,
 }
 
 /// How much is measured.
@@ -75,6 +80,7 @@ pub fn run(part: Part, effort: Effort, subject: Subject<'_>) -> Section {
             packet::TITLE,
             on_a_host(|| packet::measure(effort, subject)),
         ),
+        Part::Wire => (wire::TITLE, wire::measure(effort)),
     };
     let name = part
         .to_possible_value()

@@ -105,6 +105,7 @@ const BENCH: &[Need] = &[
     program("bpftool", "bpftool"),
     program("nftables", "nft"),
     program("iperf3", "iperf3"),
+    program("ethtool", "ethtool"),
 ];
 
 const KERNELS: &[Need] = &[
