@@ -135,7 +135,8 @@ impl Drop for Services {
     }
 }
 
-fn readable(listener: &TcpListener) -> bool {
+/// Whether a client has come, in a moment's wait.
+pub(crate) fn readable(listener: &TcpListener) -> bool {
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let limit = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
     poll(&mut waiting, limit).is_ok_and(|ready| ready > 0)

@@ -4,12 +4,17 @@
 //! lives on throw-away hosts, which are gone with this process, however it ends.
 
 pub mod bare;
+pub mod chart;
+pub mod control;
+pub mod events;
+pub mod growth;
 pub mod hosts;
 pub mod packet;
 pub mod policy;
 pub mod report;
 pub mod rival;
 pub mod rows;
+pub mod streams;
 pub mod wire;
 
 use std::time::Duration;
@@ -17,7 +22,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use report::{Measured, Samples, Section};
+use report::{Chart, Measured, Samples, Section};
 
 use crate::netns::Namespace;
 
@@ -28,6 +33,14 @@ pub enum Part {
     Packet,
     /// What a packet of a flood costs on a cable.
     Wire,
+    /// What connections cost on a cable.
+    Streams,
+    /// What a change of policy and a start cost.
+    Control,
+    /// What it costs to tell of a denial.
+    Events,
+    /// How all that grows.
+    Growth,
 }
 
 /// How much is measured.
@@ -74,27 +87,36 @@ pub struct Subject<'a> {
 
 /// Measures a part. What can't be measured is a row that fails.
 pub fn run(part: Part, effort: Effort, subject: Subject<'_>) -> Section {
-    let (title, rows) = match part {
+    let (title, measured) = match part {
         // A host of its own has a BPF file system of its own: nothing stays, also after Ctrl-C.
         Part::Packet => (
             packet::TITLE,
-            on_a_host(|| packet::measure(effort, subject)),
+            only_rows(on_a_host(|| packet::measure(effort, subject))),
         ),
-        Part::Wire => (wire::TITLE, wire::measure(effort)),
+        Part::Wire => (wire::TITLE, only_rows(wire::measure(effort))),
+        Part::Streams => (streams::TITLE, only_rows(streams::measure(effort))),
+        Part::Control => (control::TITLE, only_rows(control::measure(effort, subject))),
+        Part::Events => (events::TITLE, only_rows(events::measure(effort, subject))),
+        Part::Growth => (growth::TITLE, growth::measure(effort, subject)),
     };
     let name = part
         .to_possible_value()
         .map_or_else(String::new, |value| value.get_name().to_owned());
-    let rows = rows.unwrap_or_else(|error| {
+    let (rows, charts) = measured.unwrap_or_else(|error| {
         let failure = Samples::failure(format!("{error:#}"));
-        vec![Measured::alone("the whole part", "-", &failure)]
+        let row = Measured::alone("the whole part", "-", &failure);
+        (vec![row], Vec::new())
     });
     Section {
         name,
         title,
         rows,
-        charts: Vec::new(),
+        charts,
     }
+}
+
+fn only_rows(rows: Result<Vec<Measured>>) -> Result<(Vec<Measured>, Vec<Chart>)> {
+    rows.map(|rows| (rows, Vec::new()))
 }
 
 fn on_a_host<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

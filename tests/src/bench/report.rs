@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 /// Figures of one thing, one a round; or why there are none.
@@ -47,6 +47,18 @@ impl Samples {
     /// The middle one; NaN where there is none.
     pub fn median(&self) -> f64 {
         median(&self.taken)
+    }
+
+    /// The middle one, of what could be measured.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn into_median(self) -> Result<f64> {
+        let median = self.median();
+        match self.failure {
+            Some(why) => Err(anyhow!(why)),
+            None => Ok(median),
+        }
     }
 }
 
@@ -284,7 +296,7 @@ pub fn table(section: &Section) -> String {
     let mut text = format!("{}: {}\n{}\n", section.name, section.title, line(&heads));
     for (row, cells) in section.rows.iter().zip(&cells) {
         let mark = match &row.failure {
-            Some(why) => format!("  FAILED: {why}"),
+            Some(why) => format!("  FAILED: {}", why.lines().collect::<Vec<_>>().join("; ")),
             None if row.holds => String::new(),
             None => "  OVER".to_owned(),
         };

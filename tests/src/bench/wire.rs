@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::Effort;
 use super::bare::{self, Bare};
 use super::hosts::{
-    GUARDED, OPEN, PEER, Pair, QUESTIONS, configuration, counters, guarded, nft, pin_to, pinned, segments,
-    statistic,
+    GUARDED, OPEN, PEER, Pair, QUESTIONS, configuration, counters, guarded, nft, pin_to, pinned,
+    segments, statistic,
 };
 use super::report::{Limit, Measured, Samples};
 use crate::daemon::Agent;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum as _};
 use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis_tests::bench::report::{Section, table};
-use portcullis_tests::bench::{self, Effort, Part, Subject};
+use portcullis_tests::bench::{self, Effort, Part, Subject, chart};
 use serde_json::json;
 
 /// Measures the agent as it ships beside its peers, and writes bench.json and charts into target/bench. Exit code 1 where a row is over its
@@ -81,7 +81,7 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Into `bench` beside the directory of this program's profile.
-fn write(_sections: &[Section], report: &str) -> Result<()> {
+fn write(sections: &[Section], report: &str) -> Result<()> {
     let this = std::env::current_exe().context("where does this program lie?")?;
     let target = this.ancestors().nth(2).unwrap_or(Path::new("."));
     let directory = target.join("bench");
@@ -89,6 +89,11 @@ fn write(_sections: &[Section], report: &str) -> Result<()> {
     let path = directory.join("bench.json");
     std::fs::write(&path, format!("{report}\n")).with_context(|| path.display().to_string())?;
     eprintln!("{}", path.display());
+    for chart in sections.iter().flat_map(|section| &section.charts) {
+        let path = directory.join(chart.name).with_extension("svg");
+        chart::draw(chart, &path)?;
+        eprintln!("{}", path.display());
+    }
     Ok(())
 }
 
