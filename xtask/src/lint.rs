@@ -1,6 +1,6 @@
-//! `cargo xtask lint`: format, clippy on both sides, and the repository's own rules.
+//! `cargo xtask lint`: format, clippy on both sides, what the dependencies may be, and the repository's own rules.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
@@ -14,7 +14,7 @@ use crate::{build, project, tidy};
 /// # Errors
 /// When the BPF object, without which the agent does not compile, can't be built.
 pub(crate) fn run() -> Result<ExitCode> {
-    setup::ensure(Group::Build)?;
+    setup::ensure(Group::Lint)?;
     build::bpf_object()?;
     let mut broken: Vec<&str> = Vec::new();
 
@@ -45,6 +45,11 @@ pub(crate) fn run() -> Result<ExitCode> {
         broken.push("clippy of agent-ebpf");
     }
 
+    if let Err(error) = dependencies() {
+        eprintln!("error: {error:#}");
+        broken.push("dependencies");
+    }
+
     let findings = tidy::check(&project::root())?;
     for finding in &findings {
         eprintln!("error: {finding}");
@@ -61,12 +66,22 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+/// Licences, bans and sources, by deny.toml.
+fn dependencies() -> Result<()> {
+    let program = toolchain::of_cargo("cargo-deny").context("no cargo-deny")?;
+    let mut deny = Command::new(program);
+    deny.current_dir(project::root());
+    // Only what the lock file says is judged.
+    deny.args(["--locked", "check", "--hide-inclusion-graph"]);
+    deny.args(["licenses", "bans", "sources"]);
+    start(&mut deny)
+}
+
 /// The BPF toolchain's own clippy, for the BPF target.
 fn kernel_side() -> Result<()> {
     let toolchain = toolchain::look().toolchain().context("no BPF toolchain")?;
     let mut clippy = match toolchain.compiler.origin {
         Origin::Distribution => {
-            setup::ensure(Group::Lint)?;
             // Not `cargo clippy`: that looks into rustup's directory first.
             let mut clippy = outside("/usr/bin/cargo-clippy");
             clippy.env("CARGO", "/usr/bin/cargo").arg("clippy");

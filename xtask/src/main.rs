@@ -44,7 +44,7 @@ enum Command {
     Demo(run::Arguments),
     /// Run all tests, those that need root among them.
     Test(test::Arguments),
-    /// Format check, clippy with warnings as errors, the repository's rules.
+    /// Format check, clippy with warnings as errors, cargo-deny, the repository's rules.
     Lint,
     /// Measure the programs beside their rivals.
     Bench(run::Arguments),

@@ -176,10 +176,7 @@ fn is_distribution_rustc(path: &Path) -> bool {
 }
 
 fn find_linker() -> Option<Linker> {
-    let path = find("bpf-linker").or_else(|| {
-        let installed = cargo_home()?.join("bin/bpf-linker");
-        installed.exists().then_some(installed)
-    })?;
+    let path = of_cargo("bpf-linker")?;
     // One whose LLVM library is gone does not start.
     output(Command::new(&path).arg("--version")).ok()?;
     let bytes = std::fs::read(&path).ok()?;
@@ -218,6 +215,14 @@ fn find_objcopy(compiler: &Compiler) -> Option<PathBuf> {
     find(&format!("llvm-objcopy-{}", compiler.llvm))
         .or_else(|| of_rustup.exists().then_some(of_rustup))
         .or_else(|| find("llvm-objcopy"))
+}
+
+/// A program that `cargo install` brings: in PATH, or in cargo's own directory, which a shell may not have in its PATH.
+pub(crate) fn of_cargo(program: &str) -> Option<PathBuf> {
+    find(program).or_else(|| {
+        let installed = cargo_home()?.join("bin").join(program);
+        installed.exists().then_some(installed)
+    })
 }
 
 /// Cargo's home: `CARGO_HOME`, else `~/.cargo`.

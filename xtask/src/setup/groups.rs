@@ -19,7 +19,7 @@ pub(crate) enum Group {
     Bench,
     /// Other kernels under qemu.
     Kernels,
-    /// The BPF compiler's own clippy, where that compiler is Debian's.
+    /// What judges dependencies, and the BPF compiler's own clippy where that compiler is Debian's.
     Lint,
     /// Packages of the agent.
     Package,

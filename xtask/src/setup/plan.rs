@@ -9,6 +9,8 @@ use crate::toolchain::{self, Found, Origin};
 
 /// The bpf-linker that the object is built with.
 const LINKER_VERSION: &str = "0.13.0";
+/// The cargo-deny that is installed where there is none.
+const DENY_VERSION: &str = "0.20.2";
 /// The LLVM versions that this bpf-linker can be built for.
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 /// The LLVM of Debian 12's `rustc-web`, for the time before it is there to be asked.
@@ -25,6 +27,8 @@ pub(super) enum Step {
     Nightly,
     /// `cargo install` of the linker for this LLVM.
     Linker { llvm: u32 },
+    /// `cargo install` of what judges dependencies.
+    Deny,
 }
 
 impl Step {
@@ -50,6 +54,7 @@ impl Step {
                 command
             }
             Self::Linker { llvm } => linker_command(*llvm),
+            Self::Deny => deny_command(),
         }
     }
 
@@ -90,6 +95,15 @@ fn linker_command(llvm: u32) -> Command {
     command
 }
 
+fn deny_command() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["install", "cargo-deny", "--version", DENY_VERSION]);
+    // Read once per run, it is built as fast as can be: half the time of an optimized build, which no run earns back.
+    command.args(["--locked", "--debug"]);
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    command
+}
+
 /// What is missing, and how to get it.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -107,6 +121,8 @@ struct Machine {
     debian: bool,
     root: bool,
     rustup: bool,
+    /// Whether cargo-deny is asked for and not there.
+    needs_deny: bool,
     llvm_development: fn(u32) -> bool,
 }
 
@@ -120,9 +136,8 @@ impl Plan {
         let mut missing = Vec::new();
         for group in groups {
             // A rustup toolchain has a clippy of its own.
-            if *group == Group::Lint && of_rustup {
-                continue;
-            }
+            let of_debian = *group != Group::Lint || !of_rustup;
+            let group = if of_debian { *group } else { Group::Build };
             for need in group.needs() {
                 let package = need.package.to_owned();
                 if !missing.contains(&package) && !need.is_met() {
@@ -135,6 +150,8 @@ impl Plan {
             debian: is_debian(),
             root: is_root(),
             rustup: crate::process::find("rustup").is_some(),
+            needs_deny: groups.contains(&Group::Lint)
+                && toolchain::of_cargo("cargo-deny").is_none(),
             llvm_development: |llvm| {
                 let prefix = format!("/usr/lib/llvm-{llvm}");
                 Path::new(&prefix).join("bin/llvm-config").exists()
@@ -161,6 +178,10 @@ impl Plan {
         };
         if machine.found.toolchain().is_none() {
             plan.add_toolchain(&mut packages, machine);
+        }
+        if machine.needs_deny {
+            plan.missing.push("cargo-deny".to_owned());
+            plan.steps.push(Step::Deny);
         }
         if !packages.is_empty() {
             plan.steps
@@ -276,6 +297,7 @@ mod tests {
             debian: true,
             root: true,
             rustup: true,
+            needs_deny: false,
             llvm_development: |_| false,
         }
     }
@@ -358,6 +380,22 @@ mod tests {
         let nightly = Origin::Rustup("nightly".to_owned());
         machine.found.compilers = vec![compiler(nightly, 23, true)];
         machine.found.linker = Some(linker(23));
+        check(&[], &machine, &[], false);
+    }
+
+    #[test]
+    fn what_judges_dependencies_needs_no_root() {
+        let mut machine = Machine {
+            needs_deny: true,
+            debian: false,
+            root: false,
+            ..bare()
+        };
+        machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
+        machine.found.linker = Some(linker(22));
+        let install = "cargo install cargo-deny --version 0.20.2 --locked";
+        check(&[], &machine, &[install], false);
+        machine.needs_deny = false;
         check(&[], &machine, &[], false);
     }
 
