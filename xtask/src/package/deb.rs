@@ -13,8 +13,8 @@ use super::epoch;
 use crate::process::{output, run as start};
 use crate::project;
 
-/// Who answers for the package.
-const MAINTAINER: &str = "Portcullis authors <portcullis@packages.debian.org>";
+/// Who answers for a package of which nobody has said so: an address that can't be anybody's (RFC 2606).
+const NOBODY: &str = "Portcullis built from source <nobody@portcullis.invalid>";
 
 const DESCRIPTION: &str = "host firewall agent that takes the vendor's port table as data
  You say which vendor product runs on a host, which role the host plays in it
@@ -42,13 +42,14 @@ pub(super) fn build(items: &[Item], version: &str, directory: &Path) -> Result<P
     for empty in ["conf.d", "policies.d"] {
         make_directory(&tree.join("etc/portcullis").join(empty))?;
     }
+    let maintainer = maintainer()?;
     let documents = tree.join("usr/share/doc/portcullis");
     let dist = project::root().join("agent/dist/debian");
     copy(&dist.join("copyright"), &documents.join("copyright"), 0o644)?;
     let date = output(Command::new("date").args(["-R", "-u", "-d", &format!("@{}", epoch()?)]))?;
     write(
         &documents.join("changelog.gz"),
-        &compressed(changelog(version, date.trim()).as_bytes())?,
+        &compressed(changelog(version, &maintainer, date.trim()).as_bytes())?,
         0o644,
     )?;
 
@@ -60,7 +61,7 @@ pub(super) fn build(items: &[Item], version: &str, directory: &Path) -> Result<P
         b"/etc/portcullis/portcullis.toml.example\n",
         0o644,
     )?;
-    let fields = fields(&tree, version)?;
+    let fields = fields(&tree, version, &maintainer)?;
     write(&control.join("control"), fields.as_bytes(), 0o644)?;
     let sums = sums(&tree)?;
     write(&control.join("md5sums"), sums.as_bytes(), 0o644)?;
@@ -120,7 +121,31 @@ fn put(item: &Item, tree: &Path) -> Result<()> {
     }
 }
 
-fn fields(tree: &Path, version: &str) -> Result<String> {
+/// Who answers for the package: who the variables of Debian's own tools name (`DEBEMAIL`, `DEBFULLNAME`: dch(1)).
+fn maintainer() -> Result<String> {
+    let said = |name| std::env::var(name).ok();
+    maintained_by(said("DEBFULLNAME").as_deref(), said("DEBEMAIL").as_deref())
+}
+
+fn maintained_by(name: Option<&str>, address: Option<&str>) -> Result<String> {
+    let maintainer = match (name, address) {
+        (_, None) => NOBODY.to_owned(),
+        (None, Some(both)) => both.to_owned(),
+        (Some(name), Some(address)) => format!("{name} <{address}>"),
+    };
+    let address = maintainer.strip_suffix('>');
+    let parts = address.and_then(|it| it.split_once(" <"));
+    let whole = parts.is_some_and(|(name, address)| {
+        !name.is_empty() && address.contains('@') && !address.contains(['<', '>', ' '])
+    });
+    ensure!(
+        whole && !maintainer.chars().any(char::is_control),
+        "`{maintainer}` is no `NAME <ADDRESS>`: say DEBFULLNAME and DEBEMAIL, or neither"
+    );
+    Ok(maintainer)
+}
+
+fn fields(tree: &Path, version: &str, maintainer: &str) -> Result<String> {
     let program = tree.join("usr/sbin/portcullis");
     let depends = depends(&output(Command::new("objdump").arg("-p").arg(&program))?)?;
     let kibi: u64 = files(tree)?
@@ -128,7 +153,7 @@ fn fields(tree: &Path, version: &str) -> Result<String> {
         .map(|path| Ok(fs::metadata(tree.join(path))?.len().div_ceil(1024)))
         .sum::<Result<u64>>()?;
     Ok(format!(
-        "Package: portcullis\nVersion: {version}\nArchitecture: {}\nMaintainer: {MAINTAINER}\nInstalled-Size: {kibi}\n\
+        "Package: portcullis\nVersion: {version}\nArchitecture: {}\nMaintainer: {maintainer}\nInstalled-Size: {kibi}\n\
          Depends: {depends}\nRecommends: systemd\nSuggests: bpftool\nSection: admin\nPriority: optional\nDescription: {DESCRIPTION}\n",
         architecture()?
     ))
@@ -175,9 +200,9 @@ fn newest_glibc(said: &str) -> Option<(u32, u32)> {
         .max()
 }
 
-fn changelog(version: &str, date: &str) -> String {
+fn changelog(version: &str, maintainer: &str, date: &str) -> String {
     format!(
-        "portcullis ({version}) unstable; urgency=medium\n\n  * Release {version}; README.md says what it does.\n\n -- {MAINTAINER}  {date}\n"
+        "portcullis ({version}) unstable; urgency=medium\n\n  * Release {version}; README.md says what it does.\n\n -- {maintainer}  {date}\n"
     )
 }
 
@@ -266,6 +291,26 @@ mod tests {
         assert_eq!(depends(said).unwrap(), "libc6 (>= 2.34), libgcc-s1");
         assert!(depends("  NEEDED  libssl.so.3\n").is_err());
         assert!(depends("").is_err());
+    }
+
+    #[test]
+    fn maintainers_are_said_or_nobody() {
+        let of = |name, address| maintained_by(name, address).ok();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(of(None, None), some(NOBODY));
+        assert_eq!(of(Some("A B"), Some("a@b.org")), some("A B <a@b.org>"));
+        assert_eq!(of(None, Some("A B <a@b.org>")), some("A B <a@b.org>"));
+        // A name alone says nothing of where to write to.
+        assert_eq!(of(Some("A B"), None), some(NOBODY));
+        for (name, address) in [
+            (None, "a@b.org"),
+            (Some("A"), "nowhere"),
+            (Some("A"), "A <a@b.org>"),
+            (Some("A\nDepends: x"), "a@b.org"),
+            (Some(""), ""),
+        ] {
+            assert_eq!(of(name, Some(address)), None, "{name:?} {address}");
+        }
     }
 
     #[test]

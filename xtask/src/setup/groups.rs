@@ -62,6 +62,12 @@ const fn program(package: &'static str, name: &'static str) -> Need {
     }
 }
 
+/// What Debian's packages are signed by.
+const ARCHIVE: Need = Need {
+    package: "debian-archive-keyring",
+    proof: Proof::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+};
+
 const BUILD: &[Need] = &[
     program("gcc", "cc"),
     // bpf-linker links with LLVM, which is C++.
@@ -117,10 +123,7 @@ const KERNELS: &[Need] = &[
     // Newer kernels compress their modules.
     program("xz-utils", "xz"),
     program("apt", "apt-get"),
-    Need {
-        package: "debian-archive-keyring",
-        proof: Proof::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
-    },
+    ARCHIVE,
 ];
 
 const LINT: &[Need] = &[Need {
@@ -137,7 +140,8 @@ const PACKAGE: &[Need] = &[
 ];
 
 const TRIAL: &[Need] = &[
-    program("debootstrap", "debootstrap"),
+    program("mmdebstrap", "mmdebstrap"),
+    ARCHIVE,
     program("lintian", "lintian"),
     program("iproute2", "ip"),
     program("util-linux", "nsenter"),

@@ -11,6 +11,7 @@ use crate::toolchain;
 
 pub(crate) mod groups;
 mod plan;
+mod quiet;
 
 pub(crate) use groups::Group;
 use plan::{Plan, Step};
@@ -104,7 +105,7 @@ fn carry_out(mut plan: Plan, groups: &[Group]) -> Result<()> {
             );
         }
         for step in &plan.steps {
-            process::run(&mut step.command())?;
+            take(step)?;
         }
         let rest = Plan::of_this_machine(groups);
         if rest.is_done() {
@@ -120,6 +121,16 @@ fn carry_out(mut plan: Plan, groups: &[Group]) -> Result<()> {
         plan.missing.join(", "),
         typed(&plan.steps)
     );
+}
+
+fn take(step: &Step) -> Result<()> {
+    let Step::Install(packages) = step else {
+        return process::run(&mut step.command());
+    };
+    let quiet = quiet::Quiet::begin()?;
+    process::run(&mut step.command())?;
+    drop(quiet);
+    quiet::stay_off(packages)
 }
 
 fn typed(steps: &[Step]) -> String {
