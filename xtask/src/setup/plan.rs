@@ -86,6 +86,8 @@ fn linker_command(llvm: u32) -> Command {
         "--version",
         LINKER_VERSION,
         "--locked",
+        // One that is there is of another LLVM, or does not start.
+        "--force",
     ]);
     command.args([
         "--no-default-features",
