@@ -10,6 +10,8 @@ use crate::setup::{self, Group};
 use crate::toolchain::{self, Toolchain};
 use crate::{elf, project, sources};
 
+mod cross;
+
 /// Arguments of `build`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
@@ -19,6 +21,9 @@ pub(crate) struct Arguments {
     /// Build only the BPF object.
     #[arg(long)]
     bpf: bool,
+    /// Build for 64-bit Arm, wherever this runs.
+    #[arg(long, conflicts_with = "bpf")]
+    aarch64: bool,
 }
 
 /// Builds, after setting up if need be.
@@ -27,6 +32,9 @@ pub(crate) struct Arguments {
 /// When something is missing that can't be installed, or a build fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(Group::Build)?;
+    if arguments.aarch64 {
+        return cross::aarch64(!arguments.debug).map(|()| ExitCode::SUCCESS);
+    }
     bpf_object()?;
     if !arguments.bpf {
         agent(!arguments.debug)?;
@@ -48,25 +56,32 @@ pub(crate) fn everything() -> Result<()> {
 /// # Errors
 /// When it does not build, or lost its type information on the way.
 pub(crate) fn bpf_object() -> Result<()> {
+    bpf_object_for(this_machine(), &project::bpf_object()?)
+}
+
+/// The same for machines of another kind, to be written there.
+///
+/// # Errors
+/// As [`bpf_object`].
+fn bpf_object_for(machine: &str, object: &Path) -> Result<()> {
     let found = toolchain::look();
     let toolchain = found
         .toolchain()
         .context("no BPF toolchain; run `cargo xtask setup build`")?;
     let root = project::root();
-    let object = project::bpf_object()?;
     // Before the compiler reads them: an edit in between makes the object old, not wrongly new.
     let hash = sources::hash(&root).context("the sources of the BPF object")?;
     let target = object.parent().context("no directory for the object")?;
-    compile(&toolchain, target)?;
+    compile(&toolchain, machine, target)?;
     let built = target.join("bpfel-unknown-none/release/portcullis-bpf");
-    finish(&toolchain, &built, &object)?;
+    finish(&toolchain, &built, object)?;
     let stamp = object.with_extension("stamp");
     let line = format!("{hash}\n");
     if std::fs::read_to_string(&stamp).ok().as_ref() != Some(&line) {
         std::fs::write(&stamp, line)
             .with_context(|| format!("{}: cannot be written", stamp.display()))?;
     }
-    let size = std::fs::metadata(&object)?.len();
+    let size = std::fs::metadata(object)?.len();
     eprintln!(
         "built {} ({size} bytes, {})",
         object.display(),
@@ -75,15 +90,19 @@ pub(crate) fn bpf_object() -> Result<()> {
     Ok(())
 }
 
-/// What decides the code: the machine whose registers and offsets the programs are built for
-/// (this one's), and the instruction set, which kernels have known since 5.1.
-pub(crate) fn target_flags() -> Vec<String> {
-    let arch = match std::env::consts::ARCH {
+/// The kind of machine that this runs on, as aya names it.
+pub(crate) fn this_machine() -> &'static str {
+    match std::env::consts::ARCH {
         arch if arch.starts_with("riscv64") => "riscv64",
         arch => arch,
-    };
+    }
+}
+
+/// What decides the code: the machine whose registers and offsets the programs are built for, and the instruction set, which kernels have
+/// known since 5.1.
+pub(crate) fn target_flags(machine: &str) -> Vec<String> {
     vec![
-        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        format!("--cfg=bpf_target_arch=\"{machine}\""),
         "-Ctarget-cpu=v3".to_owned(),
         "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
     ]
@@ -92,9 +111,9 @@ pub(crate) fn target_flags() -> Vec<String> {
 /// What chooses the target, for any command of cargo.
 pub(crate) const TARGET: [&str; 4] = ["--target", "bpfel-unknown-none", "-Z", "build-std=core"];
 
-fn compile(toolchain: &Toolchain, target: &Path) -> Result<()> {
+fn compile(toolchain: &Toolchain, machine: &str, target: &Path) -> Result<()> {
     let root = project::root();
-    let mut flags = target_flags();
+    let mut flags = target_flags(machine);
     flags.extend([
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),

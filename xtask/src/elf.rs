@@ -15,6 +15,16 @@ pub(crate) fn section_names(file: &Path) -> Result<Vec<String>> {
         .with_context(|| format!("{}: not a 64-bit little-endian ELF file", file.display()))
 }
 
+/// The kind of machine that a file is for (`e_machine`).
+///
+/// # Errors
+/// As [`section_names`].
+pub(crate) fn machine(file: &Path) -> Result<u16> {
+    let bytes =
+        std::fs::read(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    Ok(u16::try_from(number(&bytes, 0x12, 2)?)?)
+}
+
 fn names(bytes: &[u8]) -> Result<Vec<String>> {
     // e_ident: magic, ELFCLASS64, ELFDATA2LSB.
     if bytes.get(..6) != Some(&[0x7f, b'E', b'L', b'F', 2, 1]) {

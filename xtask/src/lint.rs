@@ -107,7 +107,7 @@ fn kernel_side() -> Result<()> {
         .current_dir(project::root());
     clippy.env(
         "CARGO_ENCODED_RUSTFLAGS",
-        build::target_flags().join("\x1f"),
+        build::target_flags(build::this_machine()).join("\x1f"),
     );
     start(&mut clippy)
 }

@@ -25,6 +25,8 @@ pub(crate) enum Group {
     Package,
     /// A bare system to try them in.
     Trial,
+    /// Building for 64-bit Arm on another machine.
+    Cross,
 }
 
 /// What shows that a package is there.
@@ -120,6 +122,8 @@ const KERNELS: &[Need] = &[
     program("kmod", "depmod"),
     // Goes into the machines.
     program("iproute2", "ip"),
+    // On the kernel that is running: namespaces instead of a machine.
+    program("util-linux", "unshare"),
     // Newer kernels compress their modules.
     program("xz-utils", "xz"),
     program("apt", "apt-get"),
@@ -147,6 +151,14 @@ const TRIAL: &[Need] = &[
     program("util-linux", "nsenter"),
 ];
 
+const CROSS: &[Need] = &[
+    program("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    Need {
+        package: "libc6-dev-arm64-cross",
+        proof: Proof::File("/usr/aarch64-linux-gnu/lib/crt1.o"),
+    },
+];
+
 impl Group {
     /// What the group holds; the groups that build hold the build group's needs, too.
     pub(crate) fn needs(self) -> Vec<Need> {
@@ -159,6 +171,7 @@ impl Group {
             Self::Lint => &[LINT],
             Self::Package => &[PACKAGE],
             Self::Trial => &[PACKAGE, TRIAL],
+            Self::Cross => &[CROSS],
         };
         BUILD
             .iter()
