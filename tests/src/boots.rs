@@ -15,9 +15,6 @@ use crate::machine::{
 };
 use crate::veth;
 
-/// The word of the kernel's command line that names a life.
-const NAMED: &str = "portcullis.life=";
-
 /// How long whoever is let in may wait for it.
 const LET_IN: Duration = Duration::from_secs(20);
 /// How long whoever is kept out tries: past the second SYN.
@@ -144,18 +141,6 @@ impl Life {
             _ => self.configuration.to_owned(),
         }
     }
-}
-
-/// The life that the kernel's command line names.
-///
-/// # Errors
-/// When it can't be read.
-pub fn named() -> Result<Option<String>> {
-    let line = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
-    let mut words = line.split_whitespace();
-    Ok(words
-        .find_map(|word| word.strip_prefix(NAMED))
-        .map(str::to_owned))
 }
 
 /// Lives it, and says what it leaves on the disk.

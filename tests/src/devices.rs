@@ -36,6 +36,8 @@ const PACKETS: u64 = 20;
 struct Device {
     /// What is tried.
     name: &'static str,
+    /// Its kind, as `ip` calls it.
+    kind: &'static str,
     number: u8,
     /// The device that has the addresses.
     upper: &'static str,
@@ -51,6 +53,7 @@ struct Device {
 const DEVICES: [Device; 6] = [
     Device {
         name: "a bond, its members not listed",
+        kind: "bond",
         number: 1,
         upper: "sbond0",
         made: &[
@@ -64,6 +67,7 @@ const DEVICES: [Device; 6] = [
     },
     Device {
         name: "a bond and its members listed",
+        kind: "bond",
         number: 2,
         upper: "sbond1",
         made: &[
@@ -77,6 +81,7 @@ const DEVICES: [Device; 6] = [
     },
     Device {
         name: "a VLAN, its parent not listed",
+        kind: "vlan",
         number: 3,
         upper: "sc0.7",
         made: &["link add link sc0 name sc0.7 type vlan id 7"],
@@ -86,6 +91,7 @@ const DEVICES: [Device; 6] = [
     },
     Device {
         name: "a VLAN and its parent listed",
+        kind: "vlan",
         number: 4,
         upper: "sd0.8",
         made: &["link add link sd0 name sd0.8 type vlan id 8"],
@@ -95,6 +101,7 @@ const DEVICES: [Device; 6] = [
     },
     Device {
         name: "a bridge, its port not listed",
+        kind: "bridge",
         number: 5,
         upper: "sbr0",
         made: &["link add sbr0 type bridge", "link set se0 master sbr0"],
@@ -104,6 +111,7 @@ const DEVICES: [Device; 6] = [
     },
     Device {
         name: "a bridge and its port listed",
+        kind: "bridge",
         number: 6,
         upper: "sbr1",
         made: &["link add sbr1 type bridge", "link set sf0 master sbr1"],
@@ -122,28 +130,44 @@ const SECURED: (&str, u8) = ("sx0", 7);
 /// What kept it from trying.
 pub fn live() -> Result<()> {
     let outside = Outside::empty()?;
+    let mut devices = Vec::new();
     for device in &DEVICES {
-        device.make(&outside).context(device.name)?;
+        match device.make(&outside) {
+            Err(error) if is_unknown(&error) => {
+                skipped(device.name, "tc", device.kind);
+            }
+            made => {
+                made.context(device.name)?;
+                devices.push(device);
+            }
+        }
     }
     let (cable, number) = SECURED;
     outside.cable(cable, &other(cable))?;
     addresses(&outside, (cable, &other(cable)), number)?;
-    ipsec::between(&outside, cable, &other(cable), number)?;
+    let has_esp = match ipsec::between(&outside, cable, &other(cable), number) {
+        Err(error) if is_unknown(&error) => false,
+        made => made.map(|()| true)?,
+    };
     for port in [OPEN, HIDDEN] {
         serve(port)?;
     }
     answers(OPEN)?;
 
-    let listed = DEVICES.iter().flat_map(|device| device.listed);
+    let listed = devices.iter().flat_map(|device| device.listed);
     let listed: Vec<&str> = listed.copied().chain([cable]).collect();
     crate::machine::configure(&configuration(&listed, "tc"))?;
     let mut agent = Agent::start(false)?;
     agent.ready().with_context(|| agent.told())?;
-    for device in &DEVICES {
+    for device in devices {
         said(device.name, "tc", || device.check(&outside));
     }
     for mode in Mode::ALL {
-        said(mode.name(), "tc", || secured(&outside, mode, true));
+        if has_esp {
+            said(mode.name(), "tc", || secured(&outside, mode, true));
+        } else {
+            skipped(mode.name(), "tc", "esp");
+        }
     }
     drop(agent);
     detach()?;
@@ -153,10 +177,32 @@ pub fn live() -> Result<()> {
     agent.ready().with_context(|| agent.told())?;
     for mode in Mode::ALL {
         let name = format!("{}, by xdp", mode.name());
-        said(&name, "xdp", || secured(&outside, mode, false));
+        if has_esp {
+            said(&name, "xdp", || secured(&outside, mode, false));
+        } else {
+            skipped(&name, "xdp", "esp");
+        }
     }
     drop(agent);
     detach()
+}
+
+/// Whether a kernel that was built without it said so: `ip`'s words for EOPNOTSUPP and EPROTONOSUPPORT.
+fn is_unknown(error: &anyhow::Error) -> bool {
+    let said = format!("{error:#}");
+    [
+        "Unknown device type",
+        "Operation not supported",
+        "Protocol not supported",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
+}
+
+/// Says that something is not tried. Who reads it decides whether this kernel may lack it.
+fn skipped(name: &str, hook: &str, lacks: &str) {
+    println!("@@ program\t{name}\t{hook}");
+    println!("@@ skipped\tlacks {lacks}");
 }
 
 /// Says on the serial line what is tried, and what came of it.

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use portcullis::compile::tables::Tables;
-use portcullis::dataplane::object::BPF_OBJECT;
+use portcullis::dataplane::Dataplane;
 use portcullis::dataplane::testrun::Entry;
-use portcullis::dataplane::{BankSizes, Dataplane, Options};
 use portcullis::facts::Facts;
 use portcullis::host::{Input, load};
 use portcullis::meaning::meaning;
@@ -74,18 +73,7 @@ const KEPT_OUT: Duration = Duration::from_millis(2500);
 /// # Errors
 /// What kept it from trying.
 pub fn live() -> Result<()> {
-    said("packets.toml", "xdp", || rows(Entry::XdpIngress));
-    said("packets.toml at tc", "tc", || rows(Entry::TcIngress));
-    match programs() {
-        Ok(mut programs) => {
-            for (product, text) in PRODUCTS {
-                said(&format!("verify {product}"), "all", || {
-                    proved(&mut programs, text)
-                });
-            }
-        }
-        Err(error) => said("verify", "all", || Err(error)),
-    }
+    in_memory()?;
     serve(OPEN)?;
     answers(OPEN)?;
     for hook in ["tc", "xdp"] {
@@ -97,10 +85,22 @@ pub fn live() -> Result<()> {
     Ok(())
 }
 
-fn rows(ingress: Entry) -> Result<()> {
+/// What needs the programs and no network; they are loaded once, which takes longer than all of it.
+fn in_memory() -> Result<()> {
+    let mut world = InKernel::load(Entry::XdpIngress).context("loading")?;
+    said("packets.toml at xdp", "xdp", || rows(&mut world, false));
+    world.come_by(Entry::TcIngress);
+    said("packets.toml at tc", "tc", || rows(&mut world, true));
+    for (product, text) in PRODUCTS {
+        said(&format!("verify {product}"), "all", || {
+            proved(world.programs(), text)
+        });
+    }
+    Ok(())
+}
+
+fn rows(world: &mut InKernel, at_tc: bool) -> Result<()> {
     let rows: Rows = toml::from_str(ROWS)?;
-    let mut world = InKernel::load(ingress)?;
-    let at_tc = ingress == Entry::TcIngress;
     let mut wrong = Vec::new();
     let mut ran = 0;
     for row in &rows.row {
@@ -108,7 +108,7 @@ fn rows(ingress: Entry) -> Result<()> {
             continue;
         }
         ran += 1;
-        match row.run(&rows, &mut world) {
+        match row.run(&rows, world) {
             Ok(None) => {}
             Ok(Some(seen)) => wrong.push(format!("{}: {seen}", row.name)),
             Err(error) => wrong.push(format!("{}: {error:#}", row.name)),
@@ -117,11 +117,6 @@ fn rows(ingress: Entry) -> Result<()> {
     ensure!(ran > 0, "no row ran");
     ensure!(wrong.is_empty(), "of {ran} rows: {}", wrong.join("; "));
     Ok(())
-}
-
-fn programs() -> Result<Dataplane> {
-    let sizes = BankSizes::default().with_room();
-    Ok(Dataplane::load(BPF_OBJECT, sizes, &Options::default())?)
 }
 
 fn compiled(text: &str, facts: &Facts) -> Option<(RuleSet, Tables)> {

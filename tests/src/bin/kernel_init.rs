@@ -1,9 +1,7 @@
-//! The init of an emulated machine: loads every program of the agent's object, says on the serial
-//! line what the kernel made of it, and turns the machine off. Where the kernel's command line names a
-//! life of a server, it lives that instead.
+//! The init of an emulated machine, or of namespaces of the running one: has it live the lives that its command line names, each in a
+//! process of its own, and turns the machine off. One of them loads every program of the agent's object, and says what the kernel made of it.
 //!
-//! `cargo xtask kernels --load` packs it as `/init` and reads what it says (the format is in
-//! xtask's `kernels/report.rs`).
+//! `cargo xtask kernels` packs it as `/init` and reads what it says (the format is in xtask's `kernels/report.rs`).
 
 use std::fs::{self, File};
 use std::io;
@@ -15,11 +13,13 @@ use anyhow::{Context as _, Result};
 use aya::programs::{Program, ProgramError};
 use aya::{EbpfLoader, VerifierLogLevel};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use portcullis::dataplane::Mechanism;
 use portcullis::dataplane::object::BPF_OBJECT;
 use portcullis::host::schema::Hook as Wanted;
+use portcullis_tests::machine::{AGENT, STATE};
 use portcullis_tests::verified::Counter;
 
 /// XDP programs for frames in several buffers are refused before this kernel (commit f45d5b6ce2e8).
@@ -31,28 +31,43 @@ const TCX_SINCE: (u32, u32) = (6, 6);
 /// As many lines of a verifier's log as show the fault and the way to it.
 const LOG_TAIL: usize = 40;
 
+/// Until this kernel what maps hold counted as locked memory.
+const NO_LOCKED_MEMORY_SINCE: (u32, u32) = (5, 11);
+
+/// The word before the life that a process is for.
+const LIFE: &str = "life";
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Started by hand on a running system it must not mount anything nor turn that off.
-    if std::process::id() != 1 {
-        eprintln!("kernel_init is the init of an emulated machine: `cargo xtask kernels --load`");
-        std::process::exit(2);
+    let of_init = nix::unistd::getppid().as_raw() == 1;
+    match arguments.as_slice() {
+        [word, name] if word == LIFE && of_init => {
+            if let Err(error) = live(name) {
+                println!("@@ failed\t{name}: {}", one_line(&format!("{error:#}")));
+            }
+        }
+        words if std::process::id() == 1 => {
+            if let Err(error) = all_lives(words) {
+                println!("@@ failed\t{}", one_line(&format!("{error:#}")));
+            }
+            println!("@@ end");
+            // Only ever fails for want of rights, which init has; the emulator is ended from outside, too.
+            let _ = reboot(RebootMode::RB_POWER_OFF);
+        }
+        _ => {
+            eprintln!("kernel_init is the init of an emulated machine: `cargo xtask kernels`");
+            std::process::exit(2);
+        }
     }
-    if let Err(error) = report() {
-        println!("@@ failed\t{}", one_line(&format!("{error:#}")));
-    }
-    println!("@@ end");
-    // Only ever fails for want of rights, which init has; the emulator is ended from outside, too.
-    let _ = reboot(RebootMode::RB_POWER_OFF);
 }
 
-fn report() -> Result<()> {
-    prepare()?;
-    let release = nix::sys::utsname::uname()?
-        .release()
-        .to_string_lossy()
-        .into_owned();
+/// Those that these words name or, where there are none, the kernel's command line.
+fn all_lives(words: &[String]) -> Result<()> {
+    let release = release()?;
+    prepare(&release)?;
     println!("@@ kernel\t{release}");
-    let version = Command::new("/bin/portcullis")
+    let version = Command::new(AGENT)
         .arg("--version")
         .output()
         .context("the agent")?;
@@ -60,15 +75,49 @@ fn report() -> Result<()> {
         "@@ agent\t{}",
         one_line(&String::from_utf8_lossy(&version.stdout))
     );
-    if let Some(life) = portcullis_tests::boots::named()? {
-        return match life.as_str() {
-            "devices" => portcullis_tests::devices::live(),
-            "whole" => portcullis_tests::whole::live(),
-            life => portcullis_tests::boots::live(life),
-        };
+    let line = match words {
+        [] => fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?,
+        words => words.join(" "),
+    };
+    let named = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("portcullis.lives="))
+        .context("no life is named")?;
+    for name in named.split(',') {
+        let status = Command::new("/proc/self/exe").args([LIFE, name]).status()?;
+        if !status.success() {
+            println!("@@ failed\t{name}: its process ended: {status}");
+        }
+        // The next server has a disk of its own.
+        for place in ["/etc/portcullis", STATE, "/run/portcullis"] {
+            // Not every life leaves each of them.
+            let _ = fs::remove_dir_all(place);
+        }
     }
-    let multi_buffer =
-        kernel_version(&release).is_some_and(|version| version >= MULTI_BUFFER_SINCE);
+    Ok(())
+}
+
+/// One of them, with a network, a /sys and pins of its own.
+fn live(name: &str) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("namespaces")?;
+    mounted("sysfs", "/sys")?;
+    mounted("bpf", "/sys/fs/bpf")?;
+    match name {
+        "load" => load_all(&release()?),
+        "devices" => portcullis_tests::devices::live(),
+        "whole" => portcullis_tests::whole::live(),
+        name => portcullis_tests::boots::live(name),
+    }
+}
+
+fn release() -> Result<String> {
+    let name = nix::sys::utsname::uname()?;
+    Ok(name.release().to_string_lossy().into_owned())
+}
+
+/// The programs, one by one, then as the agent attaches them.
+fn load_all(release: &str) -> Result<()> {
+    let multi_buffer = kernel_version(release).is_some_and(|version| version >= MULTI_BUFFER_SINCE);
 
     let mut object = EbpfLoader::new()
         // The path to the fault alone: a log of all paths takes minutes under emulation.
@@ -98,7 +147,7 @@ fn report() -> Result<()> {
         }
     }
     drop(object);
-    lives(kernel_version(&release))
+    lives(kernel_version(release))
 }
 
 /// The agent's own way with the programs, on a pair of interfaces: by each hook, with the attachment that this kernel has.
@@ -128,19 +177,13 @@ fn lives(kernel: Option<(u32, u32)>) -> Result<()> {
 }
 
 /// What an init has to do before anything works.
-fn prepare() -> Result<()> {
-    let none: Option<&str> = None;
-    for (kind, place) in [
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("devtmpfs", "/dev"),
-        ("bpf", "/sys/fs/bpf"),
-    ] {
-        mount(Some(kind), place, Some(kind), MsFlags::empty(), none)
-            .with_context(|| format!("{place} cannot be mounted"))?;
+fn prepare(release: &str) -> Result<()> {
+    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+        mounted(kind, place)?;
     }
-    // Before 5.11 what maps hold counts as locked memory.
-    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).context("memlock")?;
+    if kernel_version(release).is_none_or(|version| version < NO_LOCKED_MEMORY_SINCE) {
+        setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).context("memlock")?;
+    }
     let mut modules: Vec<_> = fs::read_dir("/modules")?
         .flatten()
         .map(|entry| entry.path())
@@ -166,6 +209,12 @@ fn prepare() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn mounted(kind: &str, place: &str) -> Result<()> {
+    let none: Option<&str> = None;
+    mount(Some(kind), place, Some(kind), MsFlags::empty(), none)
+        .with_context(|| format!("{place} cannot be mounted"))
 }
 
 fn load(program: &mut Program) -> Result<(), ProgramError> {

@@ -111,6 +111,16 @@ impl InKernel {
         })
     }
 
+    /// From now on packets come in by this hook.
+    pub fn come_by(&mut self, ingress: Entry) {
+        self.ingress = ingress;
+    }
+
+    /// The programs, for other questions.
+    pub fn programs(&mut self) -> &mut Dataplane {
+        &mut self.dataplane
+    }
+
     /// From now on a frame has so many octets in its first buffer and the others in a second, as XDP has jumbo frames (Linux 6.18 and later). The
     /// kernel takes no less than an Ethernet header.
     pub fn cut_after(&mut self, first: u32) {

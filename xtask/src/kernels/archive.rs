@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::list::{Kernel, META_PACKAGE, MODULES};
+use super::list::{META_PACKAGE, MODULES, WHERE_THERE};
 use crate::process::{output, outside, run as start};
 
 /// The keys of all of Debian's releases, from the package `debian-archive-keyring`.
@@ -24,57 +24,87 @@ pub(crate) struct Unpacked {
     pub(crate) modules: Vec<PathBuf>,
 }
 
-/// The kernel, from `cache` or, where it is not there or `update` asks for it, from the archive.
+/// The kernel, from `cache` or, where it is not there or `update` asks for it, from these archives.
 ///
 /// # Errors
-/// When apt refuses or the package is not as expected.
-pub(crate) fn get(kernel: &Kernel, cache: &Path, update: bool) -> Result<Unpacked> {
-    let directory = cache.join(kernel.name);
-    let package = match find_package(&directory) {
-        Some(package) if !update => package,
-        _ => download(kernel, &directory)?,
-    };
+/// When apt refuses or a package is not as expected.
+pub(crate) fn get(name: &str, sources: &[&str], cache: &Path, update: bool) -> Result<Unpacked> {
+    let directory = cache.join(name);
+    let mut packages = find_packages(&directory);
+    if packages.is_empty() || update {
+        download(sources, &directory)?;
+        packages = find_packages(&directory);
+    }
+    let image = packages
+        .first()
+        .context("apt said nothing and brought nothing")?;
     let root = directory
         .join("root")
-        .join(package.file_stem().context("a package without name")?);
+        .join(image.file_stem().context("a package without name")?);
     if !root.exists() {
-        unpack(&package, &root)?;
+        unpack(&packages, &root)?;
     }
     // Each time: the list of what is wanted may have grown since.
     choose_modules(&root)?;
     look(&root)
 }
 
-fn find_package(directory: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(directory)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path());
-    entries
+/// The image's package and, where that one is empty, those that hold its parts; sorted.
+fn find_packages(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut packages: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .max()
+        .collect();
+    packages.sort();
+    packages
 }
 
-fn download(kernel: &Kernel, directory: &Path) -> Result<PathBuf> {
-    // A half or an older package must not be found instead of what comes now.
+/// Downloads beside the goal and renames, so that what is there is whole and of one version.
+fn download(sources: &[&str], directory: &Path) -> Result<()> {
+    let mut partial = directory.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| format!("{}", partial.display()))?;
+    }
+    let apt = PrivateApt::new(sources, partial.join("apt"))?;
+    start(apt.command("apt-get").args(["-q", "update"]))?;
+    let depends = |package: &str| output(apt.command("apt-cache").args(["depends", package]));
+    let image = depends(META_PACKAGE)?;
+    let image = parts(&image, "image-")
+        .next()
+        .with_context(|| format!("{META_PACKAGE} names no kernel: {image}"))?
+        .to_owned();
+    // The image's package of newer kernels is empty, and these hold it.
+    let version = image.trim_start_matches("linux-image-");
+    let others = depends(&image)?;
+    let others = ["base-", "binary-", "modules-"]
+        .into_iter()
+        .flat_map(|kind| parts(&others, kind))
+        .filter(|package| package.ends_with(version));
+    start(
+        apt.command("apt-get")
+            .args(["-q", "download", &image])
+            .args(others)
+            .current_dir(&partial),
+    )?;
+    fs::remove_dir_all(&apt.directory).with_context(|| format!("{}", apt.directory.display()))?;
     if directory.exists() {
         fs::remove_dir_all(directory).with_context(|| format!("{}", directory.display()))?;
     }
-    let apt = PrivateApt::new(kernel, directory.join("apt"))?;
-    start(apt.command("apt-get").args(["-q", "update"]))?;
-    let depends = output(apt.command("apt-cache").args(["depends", META_PACKAGE]))?;
-    let image = depends
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"))
-        .with_context(|| format!("{META_PACKAGE} names no kernel: {depends}"))?;
-    let package = format!("linux-image-{image}");
-    start(
-        apt.command("apt-get")
-            .args(["-q", "download", &package])
-            .current_dir(directory),
-    )?;
-    fs::remove_dir_all(&apt.directory).with_context(|| format!("{}", apt.directory.display()))?;
-    find_package(directory).with_context(|| format!("apt said nothing and brought no {package}"))
+    fs::rename(&partial, directory).with_context(|| format!("{}", directory.display()))
+}
+
+/// The packages `linux-KIND…` in what `apt-cache depends` says.
+fn parts<'a>(said: &'a str, kind: &str) -> impl Iterator<Item = &'a str> {
+    let kind = format!("linux-{kind}");
+    said.lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .filter(move |package| {
+            let version = package.strip_prefix(&kind);
+            version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+        })
 }
 
 struct PrivateApt {
@@ -82,14 +112,17 @@ struct PrivateApt {
 }
 
 impl PrivateApt {
-    fn new(kernel: &Kernel, directory: PathBuf) -> Result<Self> {
+    fn new(sources: &[&str], directory: PathBuf) -> Result<Self> {
         for place in ["state/lists/partial", "cache/archives/partial"] {
             let place = directory.join(place);
             fs::create_dir_all(&place).with_context(|| format!("{}", place.display()))?;
         }
         let line = |source: &&str| format!("deb [signed-by={KEYRING}] {source}\n");
-        let sources: String = kernel.sources.iter().map(line).collect();
+        let sources: String = sources.iter().map(line).collect();
         fs::write(directory.join("sources.list"), sources)?;
+        // Backports count as much as the rest: the highest version wins.
+        let equal = "Package: *\nPin: release *\nPin-Priority: 500\n";
+        fs::write(directory.join("preferences"), equal)?;
         Ok(Self { directory })
     }
 
@@ -102,7 +135,7 @@ impl PrivateApt {
             format!("Dir::Cache={}", inside("cache")),
             format!("Dir::Etc::sourcelist={}", inside("sources.list")),
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            "Dir::Etc::preferences=/dev/null".to_owned(),
+            format!("Dir::Etc::preferences={}", inside("preferences")),
             "Dir::Etc::preferencesparts=/dev/null".to_owned(),
             "APT::Architecture=amd64".to_owned(),
             "APT::Architectures=amd64".to_owned(),
@@ -123,18 +156,24 @@ impl PrivateApt {
 }
 
 /// Unpacks beside the goal and renames, so that what is there is whole.
-fn unpack(package: &Path, root: &Path) -> Result<()> {
+fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
     let partial = root.with_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
     fs::create_dir_all(&partial).with_context(|| format!("{}", partial.display()))?;
-    start(
-        outside("dpkg-deb")
-            .arg("--extract")
-            .arg(package)
-            .arg(&partial),
-    )?;
+    for package in packages {
+        start(
+            outside("dpkg-deb")
+                .arg("--extract")
+                .arg(package)
+                .arg(&partial),
+        )?;
+    }
+    // Where newer packages have everything below /usr, `depmod` looks in /lib all the same.
+    if !partial.join("lib").exists() {
+        std::os::unix::fs::symlink("usr/lib", partial.join("lib"))?;
+    }
     let release = release(&partial)?;
     start(
         outside("depmod")
@@ -175,14 +214,21 @@ fn release(root: &Path) -> Result<String> {
 /// are there already.
 fn load_order(dependencies: &str, builtin: &str) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
-    for wanted in MODULES {
+    let wanted = WHERE_THERE.map(|module| (module, false));
+    for (wanted, needed) in wanted
+        .into_iter()
+        .chain(MODULES.map(|module| (module, true)))
+    {
         if builtin.lines().any(|path| module_name(path) == wanted) {
             continue;
         }
         let line = dependencies
             .lines()
-            .find(|line| module_name(line.split(':').next().unwrap_or_default()) == wanted)
-            .with_context(|| format!("no module {wanted} in this kernel"))?;
+            .find(|line| module_name(line.split(':').next().unwrap_or_default()) == wanted);
+        if line.is_none() && !needed {
+            continue;
+        }
+        let line = line.with_context(|| format!("no module {wanted} in this kernel"))?;
         let (module, needs) = line.split_once(':').unwrap_or((line, ""));
         // modules.dep lists the nearest first; the farthest has to be loaded first.
         for path in needs.split_whitespace().rev().chain([module]) {
@@ -225,8 +271,12 @@ fn uncompress(module: &Path, goal: &Path, number: usize) -> Result<()> {
 
 fn look(root: &Path) -> Result<Unpacked> {
     let release = release(root)?;
-    let image = root.join("boot").join(format!("vmlinuz-{release}"));
-    anyhow::ensure!(image.exists(), "{} is not there", image.display());
+    let image = [
+        root.join("boot").join(format!("vmlinuz-{release}")),
+        root.join("lib/modules").join(&release).join("vmlinuz"),
+    ];
+    let image = image.into_iter().find(|image| image.exists());
+    let image = image.with_context(|| format!("{}: no image", root.display()))?;
     let entries = fs::read_dir(root.join("wanted")).context("the modules")?;
     let mut modules: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     modules.sort();
@@ -251,19 +301,30 @@ mod tests {
                 "sch_ingress.ko: kernel/near.ko.xz kernel/far.ko.xz",
             )
             .replace("cls_bpf.ko:", "cls_bpf.ko: kernel/far.ko.xz");
+        let text = format!("kernel/crypto/sha3.ko.zst:\nkernel/crypto/drbg.ko:\n{text}");
         let order = load_order(&text, "kernel/crypto/drbg.ko\n").unwrap();
         let order: Vec<_> = order.iter().map(|path| module_name(path)).collect();
         assert_eq!(
-            order[..5],
-            ["veth", "far", "near", "sch_ingress", "cls_bpf"]
+            order[..6],
+            ["sha3", "veth", "far", "near", "sch_ingress", "cls_bpf"]
         );
-        let rest = MODULES[3..].iter().copied();
-        assert!(
-            order[5..]
-                .iter()
-                .copied()
-                .eq(rest.filter(|module| *module != "drbg"))
-        );
+        assert!(order[6..].iter().eq(MODULES[3..].iter()));
+    }
+
+    #[test]
+    fn the_parts_of_an_image() {
+        let said = "\
+linux-image-7.3.4-cloud-amd64
+  PreDepends: linux-base
+ |Depends: dracut
+  Depends: linux-base-7.3.4-cloud-amd64
+  Depends: linux-modules-cloud-amd64
+  Depends: linux-binary-7.3.4-cloud-amd64
+";
+        let found = |kind| parts(said, kind).collect::<Vec<_>>();
+        assert_eq!(found("base-"), ["linux-base-7.3.4-cloud-amd64"]);
+        assert_eq!(found("binary-"), ["linux-binary-7.3.4-cloud-amd64"]);
+        assert!(found("modules-").is_empty() && found("image-").is_empty());
     }
 
     #[test]

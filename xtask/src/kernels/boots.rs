@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::archive::Unpacked;
-use super::boot::{self, Payload};
+use super::boot::{self, Machine, Payload, Slots};
 use super::report::Report;
 
 /// The kernel, where none is named.
@@ -26,15 +26,20 @@ const LATER: [&str; 5] = [
 ///
 /// # Errors
 /// When a machine can't be started. What was not as it should be is a fault of the report.
-pub(super) fn live(payload: &Payload<'_>, kernel: &Unpacked, directory: &Path) -> Result<Report> {
+pub(super) fn live(
+    payload: &Payload<'_>,
+    kernel: &Unpacked,
+    directory: &Path,
+    slots: &Slots,
+) -> Result<Report> {
     let mut whole = Report::default();
-    let first = all(payload, kernel, directory, &FIRST, &[])?;
+    let all = |lives: &[&'static str], before: &Lived| {
+        all(payload, kernel, directory, slots, lives, before)
+    };
+    let first = all(&FIRST, &Vec::new())?;
     let mut later = Vec::new();
     if first.iter().all(|(_, report)| report.faults().is_empty()) {
-        // An emulated machine keeps a core busy, and what it waits for has limits.
-        for lives in LATER.chunks(2) {
-            later.extend(all(payload, kernel, directory, lives, &first)?);
-        }
+        later = all(&LATER, &first)?;
     }
     for (life, mut report) in first.into_iter().chain(later) {
         for failure in &mut report.failures {
@@ -51,6 +56,7 @@ fn all(
     payload: &Payload<'_>,
     kernel: &Unpacked,
     directory: &Path,
+    slots: &Slots,
     lives: &[&'static str],
     before: &[(&'static str, Report)],
 ) -> Result<Lived> {
@@ -65,7 +71,7 @@ fn all(
                         .map_or(&[][..], |(_, report)| &report.left);
                     let initramfs = directory.join(format!("{life}.cpio"));
                     boot::pack(payload, kernel, disk, &initramfs)?;
-                    boot::boot(kernel, &initramfs, &format!("portcullis.life={life}"))
+                    boot::boot(Machine::Emulated(kernel, &initramfs), life, slots)
                 };
                 (life, scope.spawn(one))
             })

@@ -12,12 +12,14 @@ mod archive;
 mod boot;
 mod boots;
 mod cpio;
+mod here;
 mod list;
 mod report;
 
 use archive::Unpacked;
-use list::KERNELS;
-use report::{Report, table};
+use boot::{Machine, Payload, Slots};
+use list::{From, KERNELS, Kernel};
+use report::{Report, missing, table};
 
 /// Arguments of `kernels`.
 #[derive(clap::Args)]
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     update: bool,
     /// Write the table into docs/kernels.md.
-    #[arg(long, conflicts_with_all = ["list", "boots", "devices", "life"])]
+    #[arg(long, conflicts_with = "part")]
     write: bool,
     /// Only this line, for example 5.10.
     only: Option<String>,
@@ -36,11 +38,14 @@ pub(crate) struct Arguments {
 
 /// A part of the whole.
 #[derive(clap::Args)]
-#[group(multiple = false)]
+#[group(id = "part", multiple = false)]
 struct Part {
     /// Name the kernels.
     #[arg(long)]
     list: bool,
+    /// What each change must pass: the programs on each kernel, and the life and the reboots on some.
+    #[arg(long)]
+    each_change: bool,
     /// Load and verify every program of the embedded object.
     #[arg(long)]
     load: bool,
@@ -56,18 +61,28 @@ struct Part {
 }
 
 impl Part {
-    /// The lives of an emulated machine that are asked for, as its init knows them: on each kernel, one after the other.
-    fn lives(&self) -> &'static [&'static str] {
-        match (self.life, self.devices) {
-            (true, _) => &["whole"],
-            (_, true) => &["devices"],
-            _ if self.is_whole() => &["", "whole", "devices"],
-            _ => &[],
+    /// The lives that are asked for on this kernel, as our init knows them, one after the other.
+    fn lives(&self, kernel: &Kernel) -> &'static str {
+        match self {
+            Self { boots: true, .. } => "",
+            Self { load: true, .. } => "load",
+            Self { life: true, .. } => "whole",
+            Self { devices: true, .. } => "devices",
+            Self {
+                each_change: true, ..
+            } if kernel.on_each_change => "load,whole",
+            Self {
+                each_change: true, ..
+            } => "load",
+            _ => "load,whole,devices",
         }
     }
 
-    fn is_whole(&self) -> bool {
-        !(self.list || self.load || self.life || self.devices || self.boots)
+    /// Whether a server is booted again and again on this kernel.
+    fn has_boots(&self, kernel: &Kernel, only: Option<&str>) -> bool {
+        let alone = self.load || self.life || self.devices;
+        let named = self.boots && only.is_some();
+        matches!(kernel.from, From::Debian(_)) && !alone && (named || kernel.name == boots::KERNEL)
     }
 }
 
@@ -78,12 +93,8 @@ impl Part {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let part = &arguments.part;
     let only = arguments.only.as_deref();
-    let only = only.or(part.boots.then_some(boots::KERNEL));
-    let wanted = |name: &str| only.is_none_or(|only| only == name);
-    let kernels: Vec<_> = KERNELS
-        .iter()
-        .filter(|kernel| wanted(kernel.name))
-        .collect();
+    let wanted = |kernel: &&Kernel| only.is_none_or(|only| only == kernel.name);
+    let kernels: Vec<_> = KERNELS.iter().filter(wanted).collect();
     anyhow::ensure!(
         !kernels.is_empty(),
         "no such line of kernels; `cargo xtask kernels --list` names them"
@@ -99,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let init = run::build_of_tests("kernel_init")?;
     let agent = project::agent_binary("release")?;
     let ip = process::find("ip").context("there is no ip")?;
-    let payload = boot::Payload {
+    let payload = Payload {
         init: &init,
         agent: &agent,
         ip: &ip,
@@ -108,51 +119,119 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     let mut machines = Vec::new();
     for kernel in kernels {
-        let unpacked = archive::get(kernel, &directory.join("cache"), arguments.update)
-            .with_context(|| format!("the kernel {} ({})", kernel.name, kernel.of))?;
-        let initramfs = directory.join(format!("{}.cpio", kernel.name));
-        boot::pack(&payload, &unpacked, &[], &initramfs)?;
-        machines.push((kernel.name, unpacked, initramfs));
-    }
-    let reports = if part.load {
-        boot_all(&machines)?
-    } else {
-        let mut reports = Vec::new();
-        for (name, kernel, initramfs) in &machines {
-            let mut report = Report::default();
-            // One after the other: what is waited for there has limits.
-            for life in part.lives() {
-                let word = match *life {
-                    "" => String::new(),
-                    life => format!("portcullis.life={life}"),
-                };
-                report.add(boot::boot(kernel, initramfs, &word)?);
-            }
-            if part.boots || (part.is_whole() && *name == boots::KERNEL) {
-                report.add(boots::live(&payload, kernel, &directory)?);
-            }
-            reports.push(((*name).to_owned(), report));
+        let machine = Prepared {
+            name: kernel.name,
+            lives: part.lives(kernel),
+            has_boots: part.has_boots(kernel, only),
+            kernel: prepared(kernel, &payload, &directory, arguments.update)
+                .with_context(|| format!("the kernel {} ({})", kernel.name, kernel.of))?,
+        };
+        if !machine.lives.is_empty() || machine.has_boots {
+            machines.push(machine);
         }
-        reports
-    };
-    conclude(&reports, &directory, arguments.write)
+    }
+    let reports = live(&machines, &payload, &directory)?;
+    let mut faults = Vec::new();
+    if machines.iter().all(|it| it.lives == machines[0].lives) {
+        faults = missing(&reports);
+    }
+    conclude(&reports, faults, &directory, arguments.write)
+}
+
+/// A kernel, ready to be lived on.
+struct Prepared {
+    name: &'static str,
+    lives: &'static str,
+    has_boots: bool,
+    kernel: Place,
+}
+
+/// Where that is.
+enum Place {
+    Emulated(Unpacked, PathBuf),
+    Here(PathBuf),
+}
+
+impl Place {
+    fn machine(&self) -> Machine<'_> {
+        match self {
+            Self::Emulated(kernel, initramfs) => Machine::Emulated(kernel, initramfs),
+            Self::Here(root) => Machine::Here(root),
+        }
+    }
+}
+
+fn prepared(
+    kernel: &Kernel,
+    payload: &Payload<'_>,
+    directory: &Path,
+    update: bool,
+) -> Result<Place> {
+    match kernel.from {
+        From::Debian(sources) => {
+            let cache = directory.join("cache");
+            let unpacked = archive::get(kernel.name, sources, &cache, update)?;
+            let initramfs = directory.join(format!("{}.cpio", kernel.name));
+            boot::pack(payload, &unpacked, &[], &initramfs)?;
+            Ok(Place::Emulated(unpacked, initramfs))
+        }
+        From::Here => {
+            anyhow::ensure!(process::is_root(), "this needs root");
+            let root = directory.join(kernel.name);
+            here::lay_out(payload, &root)?;
+            Ok(Place::Here(root))
+        }
+    }
+}
+
+/// All at once, as far as there is room; what takes longest is asked for first.
+fn live(
+    machines: &[Prepared],
+    payload: &Payload<'_>,
+    directory: &Path,
+) -> Result<Vec<(String, Report)>> {
+    let slots = &Slots::new();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = machines
+            .iter()
+            .map(|it| {
+                let lives = (!it.lives.is_empty())
+                    .then(|| scope.spawn(|| boot::boot(it.kernel.machine(), it.lives, slots)));
+                let boots = match &it.kernel {
+                    Place::Emulated(kernel, _) if it.has_boots => {
+                        Some(scope.spawn(|| boots::live(payload, kernel, directory, slots)))
+                    }
+                    _ => None,
+                };
+                (it.name, [lives, boots])
+            })
+            .collect();
+        let mut reports = Vec::new();
+        for (name, parts) in running {
+            let mut whole = Report::default();
+            for part in parts.into_iter().flatten() {
+                let Ok(report) = part.join() else {
+                    bail!("{name}: the machine's reader died")
+                };
+                whole.add(report.with_context(|| name.to_owned())?);
+            }
+            reports.push((name.to_owned(), whole));
+        }
+        Ok(reports)
+    })
 }
 
 /// Prints the table and what is at fault, and writes both down.
 fn conclude(
     reports: &[(String, Report)],
+    mut faults: Vec<String>,
     directory: &Path,
     into_the_docs: bool,
 ) -> Result<ExitCode> {
-    let faults: Vec<String> = reports
-        .iter()
-        .flat_map(|(name, report)| {
-            report
-                .faults()
-                .into_iter()
-                .map(move |fault| format!("{name}: {fault}"))
-        })
-        .collect();
+    for (name, report) in reports {
+        let found = report.faults().into_iter();
+        faults.extend(found.map(|fault| format!("{name}: {fault}")));
+    }
     let table = table(reports);
     println!("{table}");
     for fault in &faults {
@@ -172,29 +251,6 @@ fn conclude(
         write(&table)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// All at once: an emulated machine keeps one core busy, and none waits for another.
-fn boot_all(machines: &[(&str, Unpacked, PathBuf)]) -> Result<Vec<(String, Report)>> {
-    std::thread::scope(|scope| {
-        let running: Vec<_> = machines
-            .iter()
-            .map(|(name, kernel, initramfs)| {
-                (name, scope.spawn(move || boot::boot(kernel, initramfs, "")))
-            })
-            .collect();
-        let mut reports = Vec::new();
-        for (name, machine) in running {
-            let Ok(report) = machine.join() else {
-                bail!("{name}: the emulator's reader died")
-            };
-            reports.push((
-                (*name).to_owned(),
-                report.with_context(|| (*name).to_owned())?,
-            ));
-        }
-        Ok(reports)
-    })
 }
 
 /// What stands around the table in the page.

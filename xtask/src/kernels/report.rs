@@ -55,11 +55,21 @@ pub(crate) struct Report {
     pub(crate) accident: Option<String>,
     /// Files on the disk, by their absolute names.
     pub(crate) left: Vec<(String, Vec<u8>)>,
+    /// Of the kernel that this command runs on, which was built as somebody needed it.
+    here: bool,
     begun: bool,
     end: bool,
 }
 
 impl Report {
+    /// An empty one; `here` for the kernel that this command runs on.
+    pub(crate) fn of(here: bool) -> Self {
+        Self {
+            here,
+            ..Self::default()
+        }
+    }
+
     /// Whether the last line has come.
     pub(crate) fn is_whole(&self) -> bool {
         self.end
@@ -131,6 +141,7 @@ impl Report {
     pub(crate) fn add(&mut self, other: Self) {
         self.release = other.release;
         self.agent = other.agent;
+        self.here |= other.here;
         self.lines.extend(other.lines);
         self.failures.extend(other.failures);
     }
@@ -183,11 +194,55 @@ impl Report {
                         line.program
                     ));
                 }
+                Outcome::Skipped(why) if !self.may_skip(why) => {
+                    faults.push(format!(
+                        "{}: not tried: {why}, and this kernel has it",
+                        line.program
+                    ));
+                }
                 Outcome::Loaded { .. } | Outcome::Skipped(_) => {}
             }
         }
         faults
     }
+
+    /// Whether a check may be left out for this: `needs 5.18` only on kernels before that, `lacks bond` only where others chose what is built in.
+    fn may_skip(&self, why: &str) -> bool {
+        match why.split_once(' ') {
+            Some(("needs", since)) => version(&self.release)
+                .zip(version(since))
+                .is_some_and(|(present, since)| present < since),
+            Some(("lacks", _)) => self.here,
+            _ => false,
+        }
+    }
+}
+
+/// The checks that some kernels have and these have not: nothing may be left out in silence. Only of reports of the same lives, without boots.
+pub(crate) fn missing(reports: &[(String, Report)]) -> Vec<String> {
+    let checks = |report: &Report| -> BTreeSet<String> {
+        let lines = report.lines.iter().filter(|line| line.kind != BOOT);
+        lines.map(|line| line.program.clone()).collect()
+    };
+    let all: BTreeSet<String> = reports.iter().flat_map(|(_, it)| checks(it)).collect();
+    let mut missing = Vec::new();
+    for (name, report) in reports {
+        let present = checks(report);
+        let absent = all.difference(&present);
+        missing.extend(absent.map(|check| format!("{name}: {check} is not in its report")));
+    }
+    missing
+}
+
+/// The kind of the checks that are lived on one kernel only.
+const BOOT: &str = "boot";
+
+/// The first two numbers of a release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }
 
 fn is_over(instructions: &str) -> bool {
@@ -211,13 +266,13 @@ fn octets(hex: &str) -> Option<Vec<u8>> {
     )
 }
 
-/// Kernel × program, as a Markdown table that reads well as text, too.
+/// Kernel × check, as a Markdown table that reads well as text, too.
 pub(crate) fn table(reports: &[(String, Report)]) -> String {
     let lines = || reports.iter().flat_map(|(_, report)| &report.lines);
     let programs: BTreeSet<(&str, &str)> = lines()
         .map(|line| (line.program.as_str(), line.kind.as_str()))
         .collect();
-    let heading = format!("program (at most {MOST_INSTRUCTIONS} instructions)");
+    let heading = format!("check (programs: at most {MOST_INSTRUCTIONS} instructions)");
     let mut rows = vec![vec![heading, "kind".to_owned()]];
     rows[0].extend(
         reports
@@ -300,10 +355,20 @@ mod tests {
     #[test]
     fn faults() {
         check_faults(LOADED, &[]);
-        check_faults(
-            &format!("{LOADED}@@ program\tb\ttc\n@@ skipped\tneeds 5.18\n"),
-            &[],
-        );
+        for (release, why, expected) in [
+            ("5.10.0-46-cloud-amd64", "needs 5.18", &[][..]),
+            ("5.18.1", "needs 5.18", &["b: not tried: needs 5.18"]),
+            ("6.1", "needs 5.18", &["b: not tried: needs 5.18"]),
+            ("5.10", "lacks bond", &["b: not tried: lacks bond"]),
+        ] {
+            let text = LOADED.replace("6.1", release);
+            let text = format!("{text}@@ program\tb\ttc\n@@ skipped\t{why}\n");
+            check_faults(&text, expected);
+        }
+        let mut here = Report::of(true);
+        let text = format!("{LOADED}@@ program\tb\ttc\n@@ skipped\tlacks bond\n");
+        text.lines().for_each(|line| here.read(line));
+        assert!(here.faults().is_empty(), "{:?}", here.faults());
         check_faults(
             &format!("{LOADED}@@ program\tb\ttc\n@@ refused\tEACCES\n@@ log\tR1 unbounded\n"),
             &["R1 unbounded"],
@@ -317,6 +382,15 @@ mod tests {
         check_faults(&most(1), &["b: 250001 verified instructions"]);
         check_faults(&format!("{LOADED}@@ failed\tno bpffs\n"), &["no bpffs"]);
         check_faults("@@ kernel\t6.1\n", &["no program", "did not run"]);
+    }
+
+    #[test]
+    fn nothing_is_left_out_in_silence() {
+        let more = format!("{LOADED}@@ program\tb\ttc\n@@ loaded\t7\t1.5\n");
+        let more = format!("{more}@@ program\tgood\tboot\n@@ loaded\t7\t1.5\n");
+        let reports = [LOADED, &more].map(|text| ("x".to_owned(), report(text)));
+        assert_eq!(missing(&reports), ["x: b is not in its report"]);
+        assert!(missing(&reports[1..]).is_empty());
     }
 
     #[test]
@@ -348,9 +422,9 @@ mod tests {
     fn a_table() {
         let text = table(&[("6.1".to_owned(), report(LOADED))]);
         let expected = "\
-| program (at most 250000 instructions) | kind | 6.1: 6.1               |
-|---------------------------------------|------|------------------------|
-| `a`                                   | xdp  | 7 instructions, 1.5 ms |
+| check (programs: at most 250000 instructions) | kind | 6.1: 6.1               |
+|-----------------------------------------------|------|------------------------|
+| `a`                                           | xdp  | 7 instructions, 1.5 ms |
 ";
         assert_eq!(text, expected);
     }
