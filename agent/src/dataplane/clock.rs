@@ -113,21 +113,23 @@ fn moment(program: &SchedClassifier, map: &Array<MapData, [u64; 2]>) -> Result<M
 /// Counts from one beat of jiffies to a later one, so that neither end is off by a part of a beat, and twice in a row.
 ///
 /// A busy or emulated machine has beats that come late and in bunches, and 29 of 250 a second look like 300: the two counts must agree. Where they don't, or
-/// fit no rate, both are taken again over twice the time, from 60 ms to 1 s each, in which a beat or two no longer matter.
+/// fit no rate, both are taken again over twice the time, from 60 ms to 1 s each, in which a beat or two no longer matter. At last all that was
+/// counted decides: a machine that gets a processor for a part of the time only makes up for late beats in seconds, and the sum is right.
 fn measure(mut now: impl FnMut() -> Result<Moment, Error>) -> Result<u32, Error> {
     const FIRST: u64 = 60_000_000;
     const LAST: u64 = 16 * FIRST;
     let mut span = FIRST;
-    let mut from = next_beat(&mut now)?;
+    let begin = next_beat(&mut now)?;
+    let mut from = begin;
     loop {
         let middle = beat_after(span, from, &mut now)?;
         let to = beat_after(span, middle, &mut now)?;
         match (rate(from, middle), rate(middle, to)) {
             (Some(one), Some(other)) if one == other => return Ok(one),
             _ if span >= LAST => {
-                return Err(Error::Hz {
-                    jiffies: to.jiffies.saturating_sub(from.jiffies),
-                    nanoseconds: to.nanoseconds.saturating_sub(from.nanoseconds),
+                return rate(begin, to).ok_or(Error::Hz {
+                    jiffies: to.jiffies.saturating_sub(begin.jiffies),
+                    nanoseconds: to.nanoseconds.saturating_sub(begin.nanoseconds),
                 });
             }
             _ => {
@@ -253,6 +255,37 @@ mod tests {
         check_late(1000, 40, Some(1000));
         // no rate of a kernel, however long one looks
         check_late(270, 0, None);
+    }
+
+    /// Beats at one rate for the first half of each pair of counts, and at another for the second.
+    #[track_caller]
+    fn check_uneven(first: u64, second: u64, expected: Option<u32>) {
+        const HALF: u64 = 60_000_000;
+        let mut nanoseconds = 0;
+        let now = || {
+            nanoseconds += 700_000;
+            let (mut left, mut half, mut beats) = (nanoseconds, HALF, 0);
+            while left > 0 {
+                for per_second in [first, second] {
+                    let gone = left.min(half);
+                    beats += gone * per_second;
+                    left -= gone;
+                }
+                half *= 2;
+            }
+            Ok(Moment {
+                nanoseconds,
+                jiffies: beats / 1_000_000_000,
+            })
+        };
+        assert_eq!(measure(now).ok(), expected, "{first}, then {second}");
+    }
+
+    #[test]
+    fn where_no_half_fits_the_whole_decides() {
+        check_uneven(230, 270, Some(250));
+        check_uneven(270, 230, Some(250));
+        check_uneven(265, 281, None);
     }
 
     #[test]
