@@ -130,6 +130,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             machines.push(machine);
         }
     }
+    anyhow::ensure!(!machines.is_empty(), "nothing of this is tried there");
     let reports = live(&machines, &payload, &directory)?;
     let mut faults = Vec::new();
     if machines.iter().all(|it| it.lives == machines[0].lives) {
