@@ -13,32 +13,40 @@ use crate::control::says;
 use crate::site::{LIMIT, SERVER, SILENCE, STRANGER, Site, configuration, reaches};
 
 /// How long the agent may take to answer or to tell, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A server with the matrix in force.
-struct Troubled {
-    site: Site,
-    agent: Agent,
-    _services: Services,
+pub(crate) struct Troubled {
+    pub(crate) site: Site,
+    pub(crate) agent: Agent,
+    pub(crate) services: Services,
 }
 
 impl Troubled {
     #[track_caller]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::started(|site| Agent::start_as_it_stands(&site.server, "json").unwrap())
+    }
+
+    /// With an agent that is started by hand, over the matrix.
+    #[track_caller]
+    pub(crate) fn started(start: impl FnOnce(&Site) -> Agent) -> Self {
         let site = Site::new();
         let mut services = Services::new();
         services.tcp(&site.server, 443, "printed").unwrap();
-        let text = configuration("tc", "deny", "");
-        let agent = Agent::start(&site.server, &text, "json").unwrap();
+        site.server
+            .write(CONFIGURATION, &configuration("tc", "deny", ""))
+            .unwrap();
+        let agent = start(&site);
         Self {
             site,
             agent,
-            _services: services,
+            services,
         }
     }
 
     #[track_caller]
-    fn open_for_stranger(&self) {
+    pub(crate) fn open_for_stranger(&self) {
         let more = format!(
             "[allow.stranger]\nreason = \"a test\"\ndirection = \"ingress\"\ntcp = [443]\npeers = \"{}\"\n",
             STRANGER[0]
@@ -48,7 +56,7 @@ impl Troubled {
     }
 
     #[track_caller]
-    fn strangers(&self, pass: bool) {
+    pub(crate) fn strangers(&self, pass: bool) {
         let limit = if pass { LIMIT } else { SILENCE };
         let site = &self.site;
         assert_eq!(reaches(&site.stranger, SERVER[0], 443, limit), pass);
@@ -56,7 +64,7 @@ impl Troubled {
     }
 
     #[track_caller]
-    fn state(&self, expected: &str) {
+    pub(crate) fn state(&self, expected: &str) {
         let status = portcullis_json(&self.site.server, &["status", "--json"]).unwrap();
         assert_eq!(status["state"], expected, "{status}");
     }

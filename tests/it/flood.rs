@@ -15,15 +15,15 @@ use crate::site::{LIMIT, configuration, counters, denied, flows, reaches, settle
 const FLOOD: u32 = 4000;
 
 /// Two hosts on a cable; everything that is not on the link goes to the second.
-struct Pair {
-    server: Namespace,
-    peer: Namespace,
+pub(crate) struct Pair {
+    pub(crate) server: Namespace,
+    pub(crate) peer: Namespace,
     macs: Macs,
 }
 
 impl Pair {
     #[track_caller]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (server, peer) = (
             Namespace::new("server").unwrap(),
             Namespace::new("peer").unwrap(),
@@ -62,7 +62,7 @@ impl Pair {
 
     /// Sends the packets; how many.
     #[track_caller]
-    fn send(&self, packets: impl Iterator<Item = Packet>) -> u64 {
+    pub(crate) fn send(&self, packets: impl Iterator<Item = Packet>) -> u64 {
         let sender = Sender::new(&self.peer, "eth0").unwrap();
         let mut sent = 0;
         for packet in packets {
@@ -86,7 +86,7 @@ pub(crate) fn spoofed(family: usize, n: u32) -> IpAddr {
     }
 }
 
-fn server(family: usize) -> IpAddr {
+pub(crate) fn server(family: usize) -> IpAddr {
     ["10.88.0.1", "fd88::1"][family].parse().unwrap()
 }
 

@@ -53,6 +53,8 @@ mod matrix;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod misfortune;
+#[cfg(test)]
 mod neighbours;
 #[cfg(test)]
 mod packets;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Outcome, Status};
 use crate::cli::{PolicyCheck, PolicyCommand, PolicyDiff, PolicyList, PolicyShow, ShowFormat};
 use crate::diagnose::{Findings, Severity, Source};
+use crate::host::files;
 use crate::policy::Catalogue;
 use crate::policy::catalogue::check_files;
 use crate::policy::show::{self, Filter};
@@ -31,31 +32,19 @@ pub fn run(command: PolicyCommand) -> Result<Outcome> {
 ///
 /// # Errors
 ///
-/// Where the directory or a file in it can't be read as text.
+/// Where the directory or a file in it can't be read as text, or is larger than any policy.
 pub fn read_directory(directory: &Path) -> Result<Vec<(String, String)>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot list {}", directory.display()));
-        }
-    };
+    let paths = files::listed(directory)?;
     let mut texts = Vec::new();
-    for entry in entries {
-        let path = entry
-            .with_context(|| format!("cannot list {}", directory.display()))?
-            .path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            texts.push((path.display().to_string(), read_file(&path)?));
-        }
+    for path in paths {
+        let text = files::text(&path, files::MOST_TEXT);
+        let text = text.with_context(|| format!("cannot read the policy {}", path.display()))?;
+        texts.push((path.display().to_string(), text));
     }
-    texts.sort();
     Ok(texts)
 }
 
+/// A file that is named by hand may be a pipe.
 fn read_file(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

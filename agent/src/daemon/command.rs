@@ -92,10 +92,13 @@ impl Daemon {
         let ready = self.prepare(said).map_err(refused)?;
         let talk = ready.findings.render(false);
         if self.is_in_force(&ready) {
+            // Whatever kept files from being in force is over: these are.
+            self.problems.clear();
             if let Some(enforced) = &mut self.enforced {
                 // It enforces the same; what is told of it may differ.
                 enforced.ready = ready;
                 enforced.reverted = false;
+                enforced.outer_problems.clear();
                 enforced.write_down(&self.directories);
             }
             self.explain();

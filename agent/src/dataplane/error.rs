@@ -78,7 +78,7 @@ pub enum Error {
     )]
     Object(&'static str),
     /// The object could not be loaded.
-    #[error("the BPF object can't be loaded: {0}")]
+    #[error("the BPF object can't be loaded: {}", with_causes(.0))]
     Load(#[from] aya::EbpfError),
     /// A map could not be read or written.
     #[error("map {map}: {source}")]
@@ -272,4 +272,17 @@ impl Error {
             source: Box::new(source),
         }
     }
+}
+/// An error with what led to it, where its own words do not hold that.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

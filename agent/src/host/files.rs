@@ -18,13 +18,13 @@ pub const DEFAULT_PATH: &str = "/etc/portcullis/portcullis.toml";
 /// The directory of drop-ins, beside the configuration.
 const DROP_INS: &str = "conf.d";
 
-/// Octets of one configuration file.
-const MOST_TEXT: u64 = 4 << 20;
+/// Octets of one configuration file, or of one policy.
+pub(crate) const MOST_TEXT: u64 = 4 << 20;
 
 /// Octets of the file of one set: some 800,000 prefixes.
 const MOST_SET: u64 = 32 << 20;
 
-/// Drop-ins in one directory.
+/// Drop-ins, or policies, in one directory.
 const MOST_FILES: usize = 512;
 
 /// Reads the configuration at this path, its drop-ins by name, and the files that its sets
@@ -43,7 +43,7 @@ pub fn read(path: &Path) -> Result<Input> {
             path.display()
         )
     })?];
-    for path in drop_ins(&directory.join(DROP_INS))? {
+    for path in listed(&directory.join(DROP_INS))? {
         let drop_in = source(&path);
         files.push(drop_in.with_context(|| format!("cannot read the drop-in {}", path.display()))?);
     }
@@ -63,7 +63,11 @@ fn source(path: &Path) -> Result<Source> {
 }
 
 /// The text of a regular file of at most this many octets.
-fn text(path: &Path, most: u64) -> Result<String> {
+///
+/// # Errors
+///
+/// Where it is missing, something else, unreadable, larger, or no UTF-8.
+pub(crate) fn text(path: &Path, most: u64) -> Result<String> {
     // Looked at before it is opened: opening a pipe waits for its writer.
     ensure!(fs::metadata(path)?.is_file(), "not a regular file");
     let file = File::open(path)?;
@@ -80,7 +84,11 @@ fn text(path: &Path, most: u64) -> Result<String> {
 
 /// The `*.toml` files of a directory by name, hidden ones left out; none where there is no
 /// directory.
-fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+///
+/// Where it can't be listed, or holds more files than anybody keeps by hand.
+pub(crate) fn listed(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -100,7 +108,7 @@ fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>> {
             paths.push(path);
         }
         if paths.len() > MOST_FILES {
-            bail!("more than {MOST_FILES} drop-ins in {}", directory.display());
+            bail!("more than {MOST_FILES} files in {}", directory.display());
         }
     }
     paths.sort();
