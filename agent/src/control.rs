@@ -1,7 +1,8 @@
 //! The control socket: what commands and the daemon say to each other.
 //!
 //! One line of JSON each way, then the connection ends. The version stands in both; a daemon of another version says which it speaks. The
-//! socket is root's: it is made with mode 0600, and the daemon looks at the peer's credentials as well.
+//! socket is root's: it is made with mode 0600. Where the configuration names a group, its mode is 0666 and the credentials of who connects
+//! decide: root does everything, members of the group read, others are told that they may not.
 
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -74,6 +75,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it changes nothing at all.
+    #[must_use]
+    pub const fn reads(&self) -> bool {
+        matches!(self, Self::Status { .. } | Self::Events)
+    }
+
     /// Whether it asks for another policy.
     #[must_use]
     pub const fn changes(&self) -> bool {
@@ -257,7 +264,11 @@ fn exchange(stream: &mut Lines, command: Command) -> io::Result<Answer> {
         command,
     })?;
     line.push(b'\n');
-    stream.get_mut().write_all(&line)?;
+    match stream.get_mut().write_all(&line) {
+        // Who is not listened to is told so, and the end closed.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
     let mut answer = Vec::new();
     stream.take(MOST_ANSWER).read_until(b'\n', &mut answer)?;
     if answer.is_empty() {

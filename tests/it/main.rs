@@ -65,6 +65,8 @@ mod path;
 #[cfg(test)]
 mod proved;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 mod scale;
 #[cfg(test)]
 mod scan;

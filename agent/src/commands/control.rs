@@ -61,7 +61,8 @@ fn asked(runtime: &Path, command: Command) -> Outcome {
     }
 }
 
-fn outcome(answer: Answer) -> Outcome {
+/// What a command prints and how it ends, by the daemon's answer.
+pub(super) fn outcome(answer: Answer) -> Outcome {
     let known = [
         Status::Done,
         Status::Usage,

@@ -77,9 +77,7 @@ fn follow(args: &EventsArgs, printer: &mut Printer) -> Result<Outcome> {
         }
     };
     if answer.code != 0 {
-        return Ok(Outcome::done(answer.stdout)
-            .with_talk(answer.stderr)
-            .with_status(Status::Failed));
+        return Ok(super::control::outcome(answer));
     }
     let mut line = Vec::new();
     loop {

@@ -1,15 +1,19 @@
 //! The control socket's server: a thread of its own, so that no client can keep the main loop waiting.
 //!
 //! A client has a few seconds to say its line and to take its answer. Of clients that have said nothing the oldest goes when there are too
-//! many, so that a crowd of silent ones is in nobody's way. Requests reach the main loop one at a time.
+//! many, so that a crowd of silent ones is in nobody's way. Requests reach the main loop one at a time, and only root's: a member of the
+//! group that the configuration names may ask for what changes nothing, and is in no way of root's. Who is neither is told so and not heard.
 
-use std::cell::RefCell;
+mod peer;
+
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -23,20 +27,23 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio::time::timeout;
 
+use self::peer::{Peer, Readers};
 use super::files::Directories;
 use super::{Daemon, Event};
-use crate::commands::status;
+use crate::commands::{Status, status};
 use crate::control::{self, Answer, Became, Command, MOST_REQUEST};
 use crate::events::watch::{Missed, Watch, Watching};
 
 /// How long a client may take to say its line, and to take its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that have not said their line yet.
+/// Clients that have not said their line yet: of root, and as many of the group.
 const WAITING: usize = 32;
 /// Clients that may watch at a time.
 const WATCHERS: usize = 16;
 /// A client that watches, and has taken nothing for so long, is gone.
 const IDLE: Duration = Duration::from_secs(600);
+/// Clients of the group that are being answered; more are sent away.
+const READING: usize = 16;
 /// How long accepting pauses when the process is out of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -49,6 +56,9 @@ pub(super) struct Asked {
 /// The socket; it goes with this value.
 pub(super) struct Control {
     path: PathBuf,
+    readers: Arc<Readers>,
+    /// The group that the socket was opened for last.
+    group: Option<u32>,
 }
 
 impl Drop for Control {
@@ -72,13 +82,17 @@ impl Control {
         let path = control::path(&directories.runtime);
         let cannot = || format!("cannot listen on the control socket {}", path.display());
         let listener = bind(&path).with_context(cannot)?;
+        let readers = Arc::<Readers>::default();
         let server = Server {
             directories: directories.clone(),
+            readers: Arc::clone(&readers),
             events,
             event,
             one: Semaphore::new(1),
             watch,
             watchers: Semaphore::new(WATCHERS),
+            look: Semaphore::new(1),
+            reading: Cell::new(0),
         };
         // Whatever takes a descriptor is there, or known to be missing, when this returns.
         let (ready, served) = std::sync::mpsc::channel();
@@ -96,11 +110,48 @@ impl Control {
             })
             .with_context(cannot)?;
         served.recv().with_context(cannot)?.with_context(cannot)?;
-        Ok(Self { path })
+        Ok(Self {
+            path,
+            readers,
+            group: None,
+        })
+    }
+
+    /// Lets this group read, and no other. The socket takes anybody's connection then: giving it to a group would take a capability more,
+    /// and who is at the other end is looked at in any case.
+    fn let_read(&mut self, group: Option<u32>) -> io::Result<()> {
+        self.readers.set(group);
+        if self.group != group {
+            let mode = if group.is_some() { 0o666 } else { 0o600 };
+            fs::set_permissions(&self.path, Permissions::from_mode(mode))?;
+            self.group = group;
+        }
+        Ok(())
     }
 }
 
 impl Daemon {
+    /// Lets the group read that the configuration in force names; a group that is not there yet is looked for again.
+    pub(super) fn let_read(&mut self) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        let config = self.enforced.as_ref().map(|it| &it.ready.config);
+        let name = config.and_then(|config| config.daemon.socket_group.as_deref());
+        let found = name.map(peer::group).transpose();
+        let group = *found.as_ref().unwrap_or(&None);
+        let set = control.let_read(group).map_err(|error| error.to_string());
+        let trouble = found.err().or(set.err());
+        if let Some(trouble) = &trouble
+            && self.unread.as_ref() != Some(trouble)
+        {
+            log::error!(
+                "[daemon] socket-group: {trouble}; until it is there, root alone may ask for the status"
+            );
+        }
+        self.unread = trouble;
+    }
+
     /// Serves the control socket, where it is not served yet: what was in the way may be gone. Enforcement does not hang on it, and signals
     /// still come.
     pub(super) fn listen(&mut self) {
@@ -162,17 +213,41 @@ fn prepared(listener: std::os::unix::net::UnixListener) -> io::Result<(Runtime, 
 
 struct Server<E> {
     directories: Directories,
+    readers: Arc<Readers>,
     events: UnboundedSender<E>,
     event: fn(Asked) -> E,
     /// One request at a time, so that the main loop has its turns between them.
     one: Semaphore,
     watch: Watch,
     watchers: Semaphore,
+    /// One look at the pins at a time; who changes something does not wait for those who look.
+    look: Semaphore,
+    /// Clients of the group that are being answered.
+    reading: Cell<usize>,
+}
+
+/// One of the clients that are being answered.
+struct Turn<'a>(&'a Cell<usize>);
+
+impl<'a> Turn<'a> {
+    fn take(reading: &'a Cell<usize>) -> Option<Self> {
+        if reading.get() >= READING {
+            return None;
+        }
+        reading.set(reading.get() + 1);
+        Some(Self(reading))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl<E: Send + 'static> Server<E> {
     async fn serve(self: Rc<Self>, listener: UnixListener) {
-        let waiting = Waiting::default();
+        let (owners, readers) = (Waiting::default(), Waiting::default());
         let mut number = 0;
         loop {
             let client = match listener.accept().await {
@@ -183,49 +258,61 @@ impl<E: Send + 'static> Server<E> {
                     continue;
                 }
             };
+            let peer = self.readers.judge(&client);
+            let waiting = match peer {
+                Peer::Owner => &owners,
+                Peer::Reader => &readers,
+                Peer::Stranger => {
+                    let told = octets(&not_permitted("permission denied; run as root"));
+                    // A fresh socket takes so little at once, and who does not read has itself to thank.
+                    let _ = client.try_write(&told.unwrap_or_default());
+                    continue;
+                }
+            };
             number += 1;
-            let (server, queue) = (Rc::clone(&self), Rc::clone(&waiting));
+            let (server, queue) = (Rc::clone(&self), Rc::clone(waiting));
             let task = tokio::task::spawn_local(async move {
                 // A client that goes away or falls silent has itself to thank.
-                let _ = server.attend(client, number, &queue).await;
+                let _ = server.attend(client, peer, number, &queue).await;
             });
-            let mut queue = waiting.borrow_mut();
-            queue.push_back((number, task.abort_handle()));
-            if queue.len() > WAITING
-                && let Some((_, oldest)) = queue.pop_front()
-            {
-                oldest.abort();
-            }
+            make_room(waiting, number, task.abort_handle());
+            // Whoever has said something is heard before the next is let in.
+            tokio::task::yield_now().await;
         }
     }
 
     async fn attend(
         &self,
         mut client: UnixStream,
+        peer: Peer,
         number: u64,
         waiting: &Waiting,
     ) -> io::Result<()> {
         let line = timeout(PATIENCE, line(&mut client)).await;
         waiting.borrow_mut().retain(|(held, _)| *held != number);
         let line = line??;
-        let answer = if may_ask(&client) {
-            if matches!(control::parse(&line), Ok(Command::Events)) {
-                return self.stream(client).await;
-            }
-            self.answer(&line).await
+        let turn = (peer == Peer::Reader).then(|| Turn::take(&self.reading));
+        let answer = if matches!(turn, Some(None)) {
+            Answer::refused("too many are asking at once; ask again in a moment")
+        } else if matches!(control::parse(&line), Ok(Command::Events)) {
+            // Who watches asks for nothing more.
+            drop(turn);
+            return self.stream(client, peer).await;
         } else {
-            let mut refused = Answer::refused("permission denied; run as root");
-            refused.code = crate::commands::Status::NoPermission as u8;
-            refused
+            self.answer(&line, peer).await
         };
         say(&mut client, &answer).await?;
         client.shutdown().await
     }
 
     /// Entries as they come. A client that does not read loses entries and is told how many; nobody waits for it.
-    async fn stream(&self, mut client: UnixStream) -> io::Result<()> {
-        let Ok(_place) = self.watchers.try_acquire() else {
-            let text = format!("{WATCHERS} clients watch already");
+    async fn stream(&self, mut client: UnixStream, peer: Peer) -> io::Result<()> {
+        // Half of the places are root's.
+        let left = self.watchers.available_permits();
+        let place =
+            (peer == Peer::Owner || left > WATCHERS / 2).then(|| self.watchers.try_acquire());
+        let Some(Ok(_place)) = place else {
+            let text = format!("{} clients watch already", WATCHERS - left);
             return say(&mut client, &Answer::refused(&text)).await;
         };
         // From before the answer: who has it misses nothing.
@@ -249,14 +336,19 @@ impl<E: Send + 'static> Server<E> {
         }
     }
 
-    async fn answer(&self, line: &[u8]) -> Answer {
+    async fn answer(&self, line: &[u8], peer: Peer) -> Answer {
         let command = match control::parse(line) {
             Ok(command) => command,
             Err(refusal) => return *refusal,
         };
-        // Never closed.
-        let _turn = self.one.acquire().await;
+        if peer != Peer::Owner && !command.reads() {
+            return not_permitted(
+                "permission denied: the group of [daemon] socket-group may ask for the status and watch events, and change nothing; run as root",
+            );
+        }
         if let Command::Status { json } = command {
+            // Never closed.
+            let _turn = self.look.acquire().await;
             // What is in force is pinned; the main loop need not be asked.
             let directories = self.directories.clone();
             let told =
@@ -266,6 +358,8 @@ impl<E: Send + 'static> Server<E> {
                 Err(error) => Answer::refused(&error.to_string()),
             };
         }
+        // Never closed.
+        let _turn = self.one.acquire().await;
         let (answer, answered) = oneshot::channel();
         let asked = Asked { command, answer };
         if self.events.send((self.event)(asked)).is_err() {
@@ -294,17 +388,32 @@ async fn next(lines: &mut Watching) -> Option<String> {
 }
 
 async fn say(client: &mut UnixStream, answer: &Answer) -> io::Result<()> {
-    let mut octets = serde_json::to_vec(answer)?;
-    octets.push(b'\n');
-    timeout(PATIENCE, client.write_all(&octets)).await?
+    timeout(PATIENCE, client.write_all(&octets(answer)?)).await?
 }
 
-/// Root, or who the daemon is: what the socket's mode says as well.
-fn may_ask(client: &UnixStream) -> bool {
-    let own = nix::unistd::geteuid().as_raw();
-    client
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+/// One more that has said nothing; the oldest goes where there are too many.
+fn make_room(waiting: &Waiting, number: u64, task: AbortHandle) {
+    let mut queue = waiting.borrow_mut();
+    queue.push_back((number, task));
+    if queue.len() > WAITING
+        && let Some((_, oldest)) = queue.pop_front()
+    {
+        oldest.abort();
+    }
+}
+
+/// Exit code 77.
+fn not_permitted(message: &str) -> Answer {
+    let mut refused = Answer::refused(message);
+    refused.code = Status::NoPermission as u8;
+    refused
+}
+
+/// An answer as it is sent.
+fn octets(answer: &Answer) -> io::Result<Vec<u8>> {
+    let mut octets = serde_json::to_vec(answer)?;
+    octets.push(b'\n');
+    Ok(octets)
 }
 
 /// One line without its end, of a length that is bounded.

@@ -136,6 +136,8 @@ struct Daemon {
     control: Option<Control>,
     /// Why it is not, as it was told.
     deaf: Option<String>,
+    /// Why the group that may read can't, as it was told.
+    unread: Option<String>,
     _lock: Lock,
 }
 
@@ -192,6 +194,7 @@ impl Daemon {
         if self.checked.elapsed() >= if lost { put_back::SOON } else { CHECK } {
             self.checked = Instant::now();
             self.listen();
+            self.let_read();
             self.look_at_the_host();
             self.look_at_losses();
             self.serve_metrics();

@@ -81,6 +81,7 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
         metrics: Metrics::default(),
         control: None,
         deaf: None,
+        unread: None,
         _lock: lock,
     };
     daemon.known = daemon.known_names();
@@ -113,6 +114,7 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
     drop(spare);
     drop(before);
     daemon.listen();
+    daemon.let_read();
     daemon.serve_metrics();
     daemon.say();
     daemon.manager.ready();
