@@ -87,6 +87,8 @@ mod transfer;
 #[cfg(test)]
 mod unit;
 #[cfg(test)]
+mod unread;
+#[cfg(test)]
 mod verified;
 #[cfg(test)]
 mod verify;

@@ -107,15 +107,12 @@ fn entries_come_as_they_happen_and_what_is_missed_is_said() {
     agent.stop().unwrap();
     let ended = running.wait(LIMIT).unwrap().expect("still there");
     assert_eq!(ended.code(), Some(3));
-    errors.drain();
-    assert!(
-        errors
-            .seen()
-            .join("\n")
-            .contains("the daemon has ended the stream"),
-        "{:?}",
-        errors.seen()
-    );
+    let last = "the daemon has ended the stream";
+    wait_for("the stream's last word", LIMIT, || {
+        errors.drain();
+        Ok(errors.seen().join("\n").contains(last).then_some(()))
+    })
+    .unwrap();
 
     // Kept entries: filters, columns, colours on a terminal alone.
     let server = &site.server;

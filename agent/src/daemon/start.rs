@@ -113,6 +113,8 @@ pub(super) async fn start(args: &RunArgs) -> Result<Outcome> {
     }
     drop(spare);
     drop(before);
+    // What is lost from here on is this process's to tell, and who connects is told of it.
+    daemon.look_at_losses();
     daemon.listen();
     daemon.let_read();
     daemon.serve_metrics();
