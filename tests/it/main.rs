@@ -95,4 +95,6 @@ mod verify;
 #[cfg(test)]
 mod vrrp;
 #[cfg(test)]
+mod walk;
+#[cfg(test)]
 mod watch;
