@@ -4,10 +4,11 @@
 //! a packet that the host sends in a flow, are asked for in line: a call costs as much as a tenth of the whole way of a packet.
 
 use crate::flow::{
-    Began, FlowEntry, FlowKey, FlowState, FlowTable, after_received, after_sent, recent, stamp,
+    self, Began, FlowEntry, FlowKey, FlowState, FlowTable, after_received, after_sent, stamp,
 };
 use crate::lookup::Lookup;
 use crate::net::{IpProto, icmp};
+use crate::recent::{self, RecentReply, is_settled};
 use crate::tables::{Cell, CellAction, Plane, other};
 use crate::trie::class_of;
 use crate::verdict::{Action, Reason, Verdict};
@@ -203,8 +204,13 @@ pub(crate) fn reply<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> Option<Ve
     // One load spares the hash look-ups for every port that never began anything.
     let now = world.now();
     let began = world.began(table, key.local_port);
-    if !recent(began, now, longest) {
+    if !flow::recent(began, now, longest) {
         return None;
+    }
+    let (slot, generation) = (recent::slot(key), world.head().generation);
+    let known = world.recent(slot);
+    if let Some(verdict) = known.and_then(|known| known.verdict(key, now, generation)) {
+        return Some(verdict);
     }
     let (flow, _) = find(world, key, now)?;
     if let Err(ended) = still_allowed(world, key, &flow, None) {
@@ -214,14 +220,19 @@ pub(crate) fn reply<W: Lookup>(world: &W, key: &FlowKey, flags: u8) -> Option<Ve
     if began != stamp(now) {
         world.set_began(table, key.local_port, stamp(now));
     }
+    let mut state = flow.state();
     if key.protocol() == IpProto::TCP {
-        let state = flow.state();
         let next = after_received(state, flags);
         if next != state {
             flow.set_state(next);
+            state = next;
         }
     }
-    Some(inherited(&flow))
+    let verdict = inherited(&flow);
+    if is_settled(state) {
+        world.set_recent(slot, &RecentReply::new(key, now, generation, verdict));
+    }
+    Some(verdict)
 }
 
 /// Whether the host may still send in a flow, for a packet that only quotes it: nothing is refreshed, and an entry of another generation is

@@ -23,6 +23,8 @@ pub enum Hook {
 }
 
 /// What the headers said, host byte order. Zero where a header was not reached.
+///
+/// From `ether_type` on lies what is the same in all packets of one kind: eight octets at an even place, which LLVM may write as one constant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Summary {
@@ -34,6 +36,8 @@ pub struct Summary {
     pub source_port: u16,
     /// Destination port; for echo its identifier.
     pub destination_port: u16,
+    /// Octets of the frame, as the hook counts them.
+    pub length: u32,
     /// EtherType after tags.
     pub ether_type: u16,
     /// IP protocol.
@@ -44,8 +48,6 @@ pub struct Summary {
     pub family: u16,
     /// 1 where the packet is on its way through this host, else 0.
     pub through: u16,
-    /// Octets of the frame, as the hook counts them.
-    pub length: u32,
 }
 
 impl Summary {

@@ -64,6 +64,12 @@ impl FlowKey {
         }
     }
 
+    /// Both ports and the protocol, as one number.
+    #[inline(always)]
+    pub const fn ports(&self) -> u64 {
+        (self.peer_port as u64) << 48 | (self.local_port as u64) << 32 | self.protocol as u64
+    }
+
     /// The IP protocol.
     #[inline(always)]
     pub const fn protocol(&self) -> IpProto {

@@ -9,7 +9,7 @@ use crate::icmp::{self, Host};
 use crate::lookup::Lookup;
 use crate::net::{Address, EtherType, IpProto, V4, V6};
 use crate::packet::{Network, Quoted, Segment, Transport};
-use crate::parse::{self, IcmpHead, Link, Plain};
+use crate::parse::{self, IcmpHead, Link, Plain, PlainHeader};
 use crate::tables::{Head, Plane, other};
 use crate::verdict::{Reason, Verdict};
 
@@ -35,18 +35,28 @@ pub fn frame<F: Frame + ?Sized, W: Lookup>(
     }
 }
 
-/// The decision over a plain segment of one family, after [`parse::plain_type`] named it: what the programs ask first, for nearly all
+/// The header of a plain packet of one family, after [`crate::parse::plain_type`] named it: what the programs ask first, for nearly all
 /// packets. `None` where the frame is something else, and on a host that forwards, which has to ask more: then [`frame`] decides.
 #[inline(always)]
-pub fn plain<A: Host + Plain, F: Frame + ?Sized, W: Lookup>(
-    direction: Direction,
+pub fn plain_header<A: Plain, F: Frame + ?Sized, W: Lookup>(
     frame: &F,
     world: &W,
-) -> Option<(Verdict, Segment<A>)> {
+) -> Option<PlainHeader<A>> {
     if world.head().flags & Head::FORWARDS != 0 {
         return None;
     }
-    let segment = parse::plain::<A, F>(frame)?;
+    parse::plain_header(frame)
+}
+
+/// The decision over what follows such a header, a TCP segment or a UDP datagram.
+#[inline(always)]
+pub fn plain<const TCP: bool, A: Host + Plain, F: Frame + ?Sized, W: Lookup>(
+    direction: Direction,
+    frame: &F,
+    world: &W,
+    header: &PlainHeader<A>,
+) -> Option<(Verdict, Segment<A>)> {
+    let segment = parse::plain::<TCP, A, F>(frame, header)?;
     Some((transport(direction, world, &segment), segment))
 }
 

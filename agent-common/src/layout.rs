@@ -6,6 +6,7 @@ use crate::budget::Bucket;
 use crate::event::{DenyEvent, Summary};
 use crate::flow::{FlowCounts, FlowEntry, FlowKey, FlowRecord};
 use crate::fragment::FragmentEntry;
+use crate::recent::RecentReply;
 use crate::tables::{Balance, Budget, Head, RuleCounter, Timeouts};
 use crate::trie::V6Node;
 
@@ -27,6 +28,7 @@ macro_rules! layout {
 layout!(FlowKey, size 40, align 8, { peer: 0, local: 16, peer_port: 32, local_port: 34, protocol: 36, reserved: 38 });
 layout!(FlowEntry, size 16, align 4, { last: 0, generation: 4 });
 layout!(FlowRecord, size 16, align 4, { last: 0, generation: 4, word: 8, reserved: 12 });
+layout!(RecentReply, size 64, align 8, { key: 0, tick: 40, generation: 44, verdict: 48, reserved: 52 });
 layout!(FragmentEntry, size 16, align 4, { tag: 0, stamp: 4, verdict: 8, reserved: 12 });
 layout!(V6Node, size 48, align 8, { key: 0, mask: 16, half: 32, shift: 36, miss: 40, hit: 44 });
 layout!(Timeouts, size 24, align 4, { tcp_new: 0, tcp_established: 4, tcp_closing: 8, udp: 12, echo: 16, asked: 20 });
@@ -42,8 +44,8 @@ layout!(Balance, size 48, align 8, {
 });
 layout!(FlowCounts, size 24, align 8, { made: 0, removed: 8, found_full: 16 });
 layout!(Summary, size 48, align 8, {
-    source: 0, destination: 16, source_port: 32, destination_port: 34, ether_type: 36, protocol: 38, tcp_flags: 39, family: 40,
-    through: 42, length: 44,
+    source: 0, destination: 16, source_port: 32, destination_port: 34, length: 36, ether_type: 40, protocol: 42, tcp_flags: 43,
+    family: 44, through: 46,
 });
 layout!(DenyEvent, size 80, align 8, {
     packet: 0, verdict: 48, generation: 52, interface: 56, tick: 60, uid: 64, bank: 68, direction: 69, hook: 70, reserved: 71, cgroup: 72,

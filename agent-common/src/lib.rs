@@ -18,6 +18,7 @@ pub mod lookup;
 pub mod net;
 pub mod packet;
 pub mod parse;
+pub mod recent;
 pub mod tables;
 pub mod trie;
 pub mod verdict;

@@ -9,6 +9,7 @@ use crate::icmp::Host;
 use crate::judge;
 use crate::net::Address;
 use crate::packet::{Network, Quoted, Transport};
+use crate::recent::RecentReply;
 use crate::tables::{Cell, Head, Plane};
 use crate::trie::Trie;
 use crate::verdict::Verdict;
@@ -19,6 +20,8 @@ use crate::verdict::Verdict;
 pub trait Lookup: Trie {
     /// A flow's entry, shared with other CPUs.
     type Flow: Deref<Target = FlowEntry>;
+    /// A reply that passed a short while ago.
+    type Recent: Deref<Target = RecentReply>;
     /// A value that is kept while a packet is judged.
     type Kept<T: 'static>: Deref<Target = T>;
 
@@ -45,6 +48,11 @@ pub trait Lookup: Trie {
     fn fragment(&self, slot: u32) -> Option<FragmentEntry>;
     /// Remembers it.
     fn set_fragment(&self, slot: u32, entry: FragmentEntry);
+
+    /// The reply that is remembered in this slot, below [`crate::recent::SLOTS`].
+    fn recent(&self, slot: u32) -> Option<Self::Recent>;
+    /// Remembers it.
+    fn set_recent(&self, slot: u32, reply: &RecentReply);
 
     /// The same number. The programs answer with one that the verifier knows nothing of, so that it walks what follows once, and not again
     /// for each way that leads here.

@@ -173,30 +173,52 @@ impl Plain for V6 {
     }
 }
 
-/// The first branch, after [`plain_type`] said this family: IP without options or extension headers to one host, no fragment, TCP or UDP.
-/// `None` sends the frame the long way, which judges everything, this too; so nothing is decided here.
+/// The header of IP without options or extension headers, to one host, of no fragment.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainHeader<A> {
+    source: A,
+    destination: A,
+    /// What follows.
+    pub protocol: IpProto,
+    /// Octets of that, as the header says; more than fit a packet where it says less than its own.
+    octets: u32,
+}
+
+/// The first branch, after [`plain_type`] said this family. `None` sends the frame the long way, which judges everything, this too; so
+/// nothing is decided here.
 #[inline(always)]
-pub fn plain<A: Plain, F: Frame + ?Sized>(frame: &F) -> Option<Segment<A>> {
+pub fn plain_header<A: Plain, F: Frame + ?Sized>(frame: &F) -> Option<PlainHeader<A>> {
     let (source, destination, protocol, octets) = A::plain_header(frame)?;
-    let (source_port, destination_port, flags) = if protocol == IpProto::TCP {
-        let tcp = A::plain_tcp(frame)?;
-        // An IPv4 length below its header's wrapped around.
-        if !(20..=0xffff).contains(&octets) || tcp.offset >> 4 < 5 {
-            return None;
-        }
-        (tcp.source, tcp.destination, tcp.flags)
-    } else if protocol == IpProto::UDP {
-        let udp = A::plain_udp(frame)?;
-        if !(8..=0xffff).contains(&octets) {
-            return None;
-        }
-        (udp.source, udp.destination, 0)
-    } else {
-        return None;
-    };
-    Some(Segment {
+    Some(PlainHeader {
         source,
         destination,
+        protocol,
+        octets,
+    })
+}
+
+/// The segment (`TCP`) or datagram after such a header. One function for each, so that the compiler knows in all that follows which it is.
+#[inline(always)]
+pub fn plain<const TCP: bool, A: Plain, F: Frame + ?Sized>(
+    frame: &F,
+    header: &PlainHeader<A>,
+) -> Option<Segment<A>> {
+    let (protocol, source_port, destination_port, flags) = if TCP {
+        let tcp = A::plain_tcp(frame)?;
+        if !(20..=0xffff).contains(&header.octets) || tcp.offset >> 4 < 5 {
+            return None;
+        }
+        (IpProto::TCP, tcp.source, tcp.destination, tcp.flags)
+    } else {
+        let udp = A::plain_udp(frame)?;
+        if !(8..=0xffff).contains(&header.octets) {
+            return None;
+        }
+        (IpProto::UDP, udp.source, udp.destination, 0)
+    };
+    Some(Segment {
+        source: header.source,
+        destination: header.destination,
         protocol,
         source_port: u16::from_be(source_port),
         destination_port: u16::from_be(destination_port),

@@ -11,7 +11,7 @@
 //! The work is constant whatever the number of rules, ports and prefixes.
 
 /// Version of everything in this crate that both sides read. It names the pin directory: another version never shares a map.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Banks that hold a policy: active, fallback, idle.
 pub const POLICY_BANKS: u32 = 3;

@@ -19,9 +19,9 @@ use core::borrow::Borrow;
 
 use agent_common::event::Summary;
 use agent_common::icmp::Host;
-use agent_common::net::{EtherType, V4, V6};
-use agent_common::parse::Plain;
+use agent_common::net::{EtherType, IpProto, V4, V6};
 use agent_common::parse::probe::is_probe;
+use agent_common::parse::{Plain, PlainHeader};
 use agent_common::verdict::{Action, Reason, Verdict};
 use agent_common::{judge, parse};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
@@ -36,18 +36,21 @@ use crate::world::World;
 
 /// Ingress at the driver.
 #[xdp]
+#[inline(always)]
 pub fn xdp_ingress(context: XdpContext) -> u32 {
     xdp_action(first(&Driver(context)))
 }
 
 /// The same for drivers that hand over jumbo frames in several buffers. A program of its own, because 5.10 refuses the flag.
 #[xdp(frags)]
+#[inline(always)]
 pub fn xdp_ingress_frags(context: XdpContext) -> u32 {
     xdp_action(first(&DriverFrags(context)))
 }
 
 /// Ingress where XDP would cost more than it saves, or is taken.
 #[classifier]
+#[inline(always)]
 pub fn tc_ingress(context: TcContext) -> i32 {
     if is_looped_back(&context) {
         return TC_ACT_UNSPEC;
@@ -57,36 +60,42 @@ pub fn tc_ingress(context: TcContext) -> i32 {
 
 /// Egress.
 #[classifier]
+#[inline(always)]
 pub fn tc_egress(context: TcContext) -> i32 {
     tc_action(first(&TcEgress::<true>(context)))
 }
 
 /// What [`xdp_ingress`] leaves.
 #[xdp]
+#[inline(always)]
 pub fn xdp_rare(context: XdpContext) -> u32 {
     xdp_action(any(&Driver(context)))
 }
 
 /// What [`xdp_ingress_frags`] leaves.
 #[xdp(frags)]
+#[inline(always)]
 pub fn xdp_rare_frags(context: XdpContext) -> u32 {
     xdp_action(any(&DriverFrags(context)))
 }
 
 /// What [`tc_ingress`] leaves.
 #[classifier]
+#[inline(always)]
 pub fn tc_ingress_rare(context: TcContext) -> i32 {
     tc_action(any(&TcIngress::<true>(context)))
 }
 
 /// What [`tc_egress`] leaves.
 #[classifier]
+#[inline(always)]
 pub fn tc_egress_rare(context: TcContext) -> i32 {
     tc_action(any(&TcEgress::<true>(context)))
 }
 
 /// Ingress of a device without a link header: a tunnel.
 #[classifier]
+#[inline(always)]
 pub fn tc_ingress_l3(context: TcContext) -> i32 {
     if is_looped_back(&context) {
         return TC_ACT_UNSPEC;
@@ -96,6 +105,7 @@ pub fn tc_ingress_l3(context: TcContext) -> i32 {
 
 /// Egress of such a device.
 #[classifier]
+#[inline(always)]
 pub fn tc_egress_l3(context: TcContext) -> i32 {
     tc_action(any(&TcEgress::<false>(context)))
 }
@@ -158,10 +168,26 @@ fn first<C: Call>(call: &C) -> bool {
     )
 }
 
-/// A plain segment; `None` where the frame is something else.
+/// A plain packet of one family; `None` where the frame is something else.
 #[inline(always)]
 fn plain<C: Call, A: Host + Plain>(call: &C, world: &World, frame: &C::Frame) -> Option<bool> {
-    let (verdict, segment) = judge::plain::<A, _, _>(C::DIRECTION, frame, world)?;
+    let header = judge::plain_header::<A, _, _>(frame, world)?;
+    match header.protocol {
+        IpProto::TCP => plain_as::<true, C, A>(call, world, frame, &header),
+        IpProto::UDP => plain_as::<false, C, A>(call, world, frame, &header),
+        _ => None,
+    }
+}
+
+/// What follows its header, as a TCP segment or as a UDP datagram.
+#[inline(always)]
+fn plain_as<const TCP: bool, C: Call, A: Host + Plain>(
+    call: &C,
+    world: &World,
+    frame: &C::Frame,
+    header: &PlainHeader<A>,
+) -> Option<bool> {
+    let (verdict, segment) = judge::plain::<TCP, A, _, _>(C::DIRECTION, frame, world, header)?;
     if verdict.action() == Action::Allow {
         report::passed(world, C::DIRECTION, verdict);
         return Some(true);

@@ -8,6 +8,7 @@ use agent_common::flow::{
     ASKED_SLOTS, BEGAN_TABLES, FLOW_COUNTS_SLOTS, FlowCounts, FlowEntry, FlowKey,
 };
 use agent_common::fragment::{FragmentEntry, SLOTS as FRAGMENT_SLOTS};
+use agent_common::recent::{RecentReply, SLOTS as RECENT_SLOTS};
 use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter};
 use agent_common::trie::V6Node;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -90,6 +91,11 @@ pub(crate) static ASKED: Array<[u32; ASKED_SLOTS as usize]> =
 #[map]
 pub(crate) static FRAGMENTS: Array<[FragmentEntry; FRAGMENT_SLOTS as usize]> =
     Array::with_max_entries(1, 0);
+
+/// Replies of this tick. Like the fragments it belongs to the programs of one load.
+#[map]
+pub(crate) static RECENT: PerCpuArray<[RecentReply; RECENT_SLOTS as usize]> =
+    PerCpuArray::with_max_entries(1, 0);
 
 /// Room for the header of the packet that a CPU judges.
 pub(crate) type Kept = [u64; 12];

@@ -7,6 +7,7 @@ use agent_common::icmp::Host;
 use agent_common::lookup::Lookup;
 use agent_common::net::{Address, V6};
 use agent_common::packet::{Network, Quoted, Transport};
+use agent_common::recent::RecentReply;
 use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, Switch, TICK_SHIFT};
 use agent_common::trie::{Trie, V6Node, v6_walk};
 use agent_common::verdict::Verdict;
@@ -138,6 +139,7 @@ impl Trie for World {
 
 impl Lookup for World {
     type Flow = &'static FlowEntry;
+    type Recent = &'static RecentReply;
     type Kept<T: 'static> = &'static T;
 
     #[inline(always)]
@@ -201,6 +203,21 @@ impl Lookup for World {
         if let Some(slots) = maps::FRAGMENTS.get_ptr(0) {
             // SAFETY: as above.
             unsafe { element(slots, slot).write_volatile(entry) };
+        }
+    }
+
+    #[inline(always)]
+    fn recent(&self, slot: u32) -> Option<&'static RecentReply> {
+        let slots = maps::RECENT.get_ptr(0)?;
+        // SAFETY: this CPU's own value; one packet at a time is judged on a CPU.
+        Some(unsafe { &*element(slots, slot) })
+    }
+
+    #[inline(always)]
+    fn set_recent(&self, slot: u32, reply: &RecentReply) {
+        if let Some(slots) = maps::RECENT.get_ptr_mut(0) {
+            // SAFETY: as above.
+            unsafe { *element(slots, slot) = *reply };
         }
     }
 

@@ -13,6 +13,7 @@ use agent_common::tables::Timeouts;
 use aya::maps::{Array, Map, MapData};
 use portcullis_tests::daemon::Agent;
 use portcullis_tests::netns::Namespace;
+use portcullis_tests::process::wait_for;
 
 use crate::site::{CLIENT, LIMIT, SERVER, SILENCE, Site, at, configuration, is_denial, pinned};
 
@@ -42,7 +43,7 @@ enum Age {
 
 type Stamps = Array<MapData, [u32; 65_536]>;
 
-/// Makes all entries and stamps so old: the last packet was then.
+/// Makes all entries and stamps so old: the last packet was then. In a tick of its own, because a reply of this tick is no longer asked for.
 #[track_caller]
 fn age(host: &Namespace, age: Age, timeout: fn(&Timeouts) -> u32) {
     pinned(host, |pinned| {
@@ -54,7 +55,13 @@ fn age(host: &Namespace, age: Age, timeout: fn(&Timeouts) -> u32) {
             Age::Under => timeout - ten_seconds,
             Age::Over => timeout + ten_seconds,
         };
-        let then = pinned.clock().now().unwrap().tick().wrapping_sub(ticks);
+        let now = || pinned.clock().now().unwrap().tick();
+        let before = now();
+        wait_for("the next tick", LIMIT, || {
+            Ok((now() != before).then_some(()))
+        })
+        .unwrap();
+        let then = before.wrapping_sub(ticks);
         for table in [FlowTable::New, FlowTable::Established] {
             let mut flows = pinned.flows(table).unwrap();
             for (key, mut entry) in flows.entries().unwrap() {

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use agent_common::event::{Direction, Summary};
-use agent_common::net::{Address, EtherType, V4, V6};
+use agent_common::net::{Address, EtherType, IpProto, V4, V6};
 use agent_common::packet::Segment;
+use agent_common::parse::Plain;
 use agent_common::verdict::Reason;
 use agent_common::{judge, parse};
 use portcullis::compile::memory::Memory;
@@ -86,9 +87,17 @@ fn plain(frame: &[u8]) -> Option<Summary> {
         said.set_addresses(segment.source, segment.destination);
         said
     }
+    fn segment<A: Plain>(frame: &[u8]) -> Option<Segment<A>> {
+        let header = parse::plain_header::<A, _>(frame)?;
+        match header.protocol {
+            IpProto::TCP => parse::plain::<true, A, _>(frame, &header),
+            IpProto::UDP => parse::plain::<false, A, _>(frame, &header),
+            _ => None,
+        }
+    }
     match parse::plain_type(frame)? {
-        EtherType::IPV4 => parse::plain::<V4, _>(frame).map(|it| said(it, frame, EtherType::IPV4)),
-        EtherType::IPV6 => parse::plain::<V6, _>(frame).map(|it| said(it, frame, EtherType::IPV6)),
+        EtherType::IPV4 => segment::<V4>(frame).map(|it| said(it, frame, EtherType::IPV4)),
+        EtherType::IPV6 => segment::<V6>(frame).map(|it| said(it, frame, EtherType::IPV6)),
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ use agent_common::fragment::FragmentEntry;
 use agent_common::lookup::Lookup;
 use agent_common::net::Address;
 use agent_common::packet::{Network, Quoted};
+use agent_common::recent::RecentReply;
 use agent_common::tables::{Cell, Head, Plane};
 use agent_common::trie::{Trie, V6Node};
 
@@ -29,6 +30,7 @@ pub struct Memory {
     began: RefCell<HashMap<(u8, u16), u32>>,
     asked: RefCell<HashMap<u16, u32>>,
     fragments: RefCell<HashMap<u32, FragmentEntry>>,
+    recent: RefCell<HashMap<u32, Rc<RecentReply>>>,
 }
 
 /// How many flows each table holds.
@@ -68,6 +70,7 @@ impl Memory {
             began: RefCell::default(),
             asked: RefCell::default(),
             fragments: RefCell::default(),
+            recent: RefCell::default(),
         };
         memory.head.generation = 1;
         memory
@@ -85,6 +88,7 @@ impl Memory {
             began: RefCell::default(),
             asked: RefCell::default(),
             fragments: RefCell::default(),
+            recent: RefCell::default(),
         }
     }
 
@@ -150,6 +154,7 @@ impl Trie for Memory {
 
 impl Lookup for Memory {
     type Flow = Rc<FlowEntry>;
+    type Recent = Rc<RecentReply>;
     type Kept<T: 'static> = Box<T>;
 
     fn head(&self) -> &Head {
@@ -191,6 +196,14 @@ impl Lookup for Memory {
 
     fn set_asked(&self, slot: u16, stamp: u32) {
         self.asked.borrow_mut().insert(slot, stamp);
+    }
+
+    fn recent(&self, slot: u32) -> Option<Rc<RecentReply>> {
+        self.recent.borrow().get(&slot).cloned()
+    }
+
+    fn set_recent(&self, slot: u32, reply: &RecentReply) {
+        self.recent.borrow_mut().insert(slot, Rc::new(*reply));
     }
 
     fn fragment(&self, slot: u32) -> Option<FragmentEntry> {

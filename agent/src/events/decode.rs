@@ -232,10 +232,10 @@ pub fn decode(
     let mut fields = Fields(octets);
     let (source, destination) = (fields.address(), fields.address());
     let (source_port, destination_port) = (fields.short(), fields.short());
+    let length = fields.word();
     let ether_type = fields.short();
     let (protocol, tcp_flags) = (fields.byte(), fields.byte());
     let (family, _) = (fields.short(), fields.short());
-    let length = fields.word();
     let verdict = Verdict(fields.word());
     let (generation, interface_index, tick) = (fields.word(), fields.word(), fields.word());
     let uid = fields.word();

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use agent_common::event::{Direction, Summary};
+use agent_common::icmp::Host;
 use agent_common::lookup::Lookup as _;
-use agent_common::net::{EtherType, V4, V6};
+use agent_common::net::{EtherType, IpProto, V4, V6};
+use agent_common::parse::Plain;
 use agent_common::tables::{Head, TICK_SHIFT};
 use agent_common::verdict::{Action, Reason, Verdict};
 use agent_common::{judge, parse};
@@ -81,11 +83,21 @@ impl World for InMemory {
 /// As the programs go about it: plain segments first, then everything.
 fn as_programs(direction: Direction, frame: &[u8], host: &Memory) -> Verdict {
     let plain = match parse::plain_type(frame) {
-        Some(EtherType::IPV4) => judge::plain::<V4, _, _>(direction, frame, host).map(|it| it.0),
-        Some(EtherType::IPV6) => judge::plain::<V6, _, _>(direction, frame, host).map(|it| it.0),
+        Some(EtherType::IPV4) => first::<V4>(direction, frame, host),
+        Some(EtherType::IPV6) => first::<V6>(direction, frame, host),
         _ => None,
     };
     plain.unwrap_or_else(|| judge::frame(direction, frame, host, &mut Summary::default()))
+}
+
+fn first<A: Host + Plain>(direction: Direction, frame: &[u8], host: &Memory) -> Option<Verdict> {
+    let header = judge::plain_header::<A, _, _>(frame, host)?;
+    let judged = match header.protocol {
+        IpProto::TCP => judge::plain::<true, A, _, _>(direction, frame, host, &header),
+        IpProto::UDP => judge::plain::<false, A, _, _>(direction, frame, host, &header),
+        _ => None,
+    };
+    judged.map(|(verdict, _)| verdict)
 }
 
 /// What generation 0 makes of a denial.

@@ -11,18 +11,15 @@ pub(crate) fn octets(event: &DenyEvent) -> Vec<u8> {
     for half in packet.source.iter().chain(&packet.destination) {
         bytes.extend(half.to_le_bytes());
     }
-    for short in [
-        packet.source_port,
-        packet.destination_port,
-        packet.ether_type,
-    ] {
+    for short in [packet.source_port, packet.destination_port] {
         bytes.extend(short.to_le_bytes());
     }
+    bytes.extend(packet.length.to_le_bytes());
+    bytes.extend(packet.ether_type.to_le_bytes());
     bytes.extend([packet.protocol, packet.tcp_flags]);
     bytes.extend(packet.family.to_le_bytes());
     bytes.extend([0, 0]);
     for word in [
-        packet.length,
         event.verdict,
         event.generation,
         event.interface,
@@ -212,7 +209,7 @@ proptest! {
         let mut bytes = bytes;
         // valid direction, hook, reason and action, so that the rest is read
         (bytes[69], bytes[70], bytes[50], bytes[51]) = (bytes[69] & 1, bytes[70] & 1, 32, 0);
-        (bytes[40], bytes[41]) = ([0, 4, 6][usize::from(bytes[40]) % 3], 0);
+        (bytes[44], bytes[45]) = ([0, 4, 6][usize::from(bytes[44]) % 3], 0);
         let denial = decode(&bytes, Timestamp::UNIX_EPOCH, name).unwrap();
         prop_assert_eq!(denial.generation, u32::from_le_bytes(bytes[52..56].try_into().unwrap()));
     }
