@@ -12,6 +12,7 @@ mod boot;
 mod buffers;
 #[cfg(test)]
 mod control;
+mod costs;
 #[cfg(test)]
 mod crowded;
 #[cfg(test)]

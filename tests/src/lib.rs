@@ -14,6 +14,7 @@ pub mod dhcp;
 pub mod dhcp6;
 pub mod differential;
 pub mod generator;
+pub mod interpreter;
 pub mod ipsec;
 pub mod journald;
 pub mod life;

@@ -122,7 +122,11 @@ fn walked(log: &str) -> Option<u64> {
     line.split(' ').next()?.parse().ok()
 }
 
-fn descriptor(map: &Map) -> Result<i32> {
+/// The descriptor of a map.
+///
+/// # Errors
+/// Where it is of a kind that the programs don't have.
+pub(crate) fn descriptor(map: &Map) -> Result<i32> {
     match map {
         Map::Array(map)
         | Map::PerCpuArray(map)

@@ -9,6 +9,7 @@ pub mod control;
 pub mod events;
 pub mod growth;
 pub mod hosts;
+pub mod loaded;
 pub mod packet;
 pub mod policy;
 pub mod report;

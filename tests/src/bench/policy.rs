@@ -45,6 +45,19 @@ pub fn admits(number: usize, direction: Direction, port: u16, peers: Peers) -> R
     }
 }
 
+/// Rules that admit each of so many prefixes to each of so many ports, from port 10,000 on.
+pub fn grid(ports: u16, peers: u32) -> Vec<Rule> {
+    let peers = prefixes(peers, false);
+    (10_000..10_000 + ports)
+        .flat_map(|port| peers.iter().map(move |&peer| (port, peer)))
+        .enumerate()
+        .map(|(number, (port, peer))| {
+            let peers = Peers::Prefixes(vec![peer]);
+            admits(1000 + number, Direction::Ingress, port, peers)
+        })
+        .collect()
+}
+
 /// Default deny in both directions.
 pub fn closed(rules: Vec<Rule>) -> RuleSet {
     RuleSet {

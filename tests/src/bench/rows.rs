@@ -1,224 +1,372 @@
-//! The rows: a policy, a packet, the verdict that it must get, and the limit as a ratio of xdp-filter's time.
+//! The rows: a policy, a packet, the verdict that it must get, what it is compared with and the limit.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 
 use agent_common::event::Direction;
-use agent_common::flow::{FlowEntry, FlowKey, FlowState, FlowTable};
-use agent_common::net::{IpProto, V4};
-use agent_common::tables::Switch;
-use agent_common::verdict::Action;
-use anyhow::{Context as _, Result, ensure};
-use portcullis::compile::{Settings, compile};
+use anyhow::{Context as _, Result};
 use portcullis::dataplane::testrun::Entry;
-use portcullis::dataplane::{BankSizes, Dataplane, Options};
-use portcullis::rule::{Peers, Rule, RuleSet};
+use portcullis::rule::{Peers, Rule};
 
-use super::Subject;
-use super::policy::{admits, closed, facts, prefixes};
-use super::rival::XdpFilter;
-use crate::packet::{tcp, udp};
+use super::loaded::Loaded;
+use super::policy::{admits, grid, prefixes};
+use super::report::Limit;
+use crate::interpreter::Cost;
+use crate::packet::{Extension, Icmp, Packet, tcp, udp};
 
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
+/// This host.
+pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// Who is admitted where not everybody is.
+pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
+const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x1234, 0x5678, 0, 0, 0, 9);
+
+/// Open to anyone.
+const OPEN: u16 = 443;
+/// Open to the peer alone.
+const NARROW: u16 = 8443;
+/// Open to nobody.
+const CLOSED: u16 = 23;
+/// The port from which this host began its flow to the peer's [`OPEN`].
+pub(super) const OURS: u16 = 40_000;
+
+/// Policies of as many rules, as so many ports for so many prefixes each.
+const SIZES: [(&str, u16, u32); 4] = [
+    ("10 rules", 2, 3),
+    ("1,000 rules", 10, 100),
+    ("65,000 rules, 254 ports", 254, 256),
+    ("65,000 rules, 4,000 ports", 4_000, 16),
+];
+
+/// What a row is compared with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Against {
+    /// xdp-filter, as it denies.
+    Filter,
+    /// Another row.
+    Row(String),
+}
 
 /// Something that is measured.
-pub struct Row<'a> {
+#[derive(Debug)]
+pub struct Row {
     /// What, for people.
     pub name: String,
-    /// Most that it may take, as a ratio of xdp-filter's time.
-    pub limit: Option<f64>,
+    /// What it is compared with.
+    pub against: Against,
+    /// Most that it may take.
+    pub limit: Option<Limit>,
+    policy: String,
     frame: Vec<u8>,
     passes: bool,
-    program: Program<'a>,
+    entry: Entry,
 }
 
-enum Program<'a> {
-    Ours(Box<Loaded>, Entry),
-    Rival(&'a XdpFilter),
+/// Rows and the policies that they need.
+#[derive(Default)]
+pub struct Rows {
+    /// They, in the order of the table.
+    pub rows: Vec<Row>,
+    loaded: Vec<(String, Loaded)>,
 }
 
-impl Row<'_> {
-    /// Mean nanoseconds of a run, after a shorter round that makes the tables hot and checks the verdict.
+impl Rows {
+    /// All rows whose name has `only` in it, loaded from this object.
+    ///
+    /// # Errors
+    /// Where a policy can't be compiled or loaded.
+    pub fn load(object: &[u8], only: &str) -> Result<Self> {
+        let mut rows = described()?;
+        let wanted: Vec<String> = rows
+            .iter()
+            .filter(|row| row.name.contains(only))
+            .flat_map(|row| match &row.against {
+                Against::Row(other) => vec![row.name.clone(), other.clone()],
+                _ => vec![row.name.clone()],
+            })
+            .collect();
+        rows.retain(|row| wanted.contains(&row.name));
+        let mut loaded: Vec<(String, Loaded)> = Vec::new();
+        for row in &rows {
+            if loaded.iter().any(|(policy, _)| *policy == row.policy) {
+                continue;
+            }
+            let number = loaded.len().to_string();
+            let policy = Loaded::new(object, &number, &rules(&row.policy)?)
+                .with_context(|| row.policy.clone())?;
+            loaded.push((row.policy.clone(), policy));
+        }
+        Ok(Self { rows, loaded })
+    }
+
+    /// Mean nanoseconds of a row's packet, `repeat` times.
     ///
     /// # Errors
     /// Where the program can't be run or gives another verdict.
-    pub fn measure(&mut self, repeat: u32) -> Result<f64> {
-        self.run(1000)?;
-        self.run(repeat)
+    pub fn time(&mut self, row: usize, repeat: u32) -> Result<f64> {
+        let (row, policy) = self.at(row)?;
+        policy.time(row.entry, &row.frame, row.passes, repeat)
     }
 
-    fn run(&mut self, repeat: u32) -> Result<f64> {
-        const XDP_PASS: u32 = 2;
-        let (passed, time) = match &mut self.program {
-            Program::Ours(loaded, entry) => {
-                let ran = loaded
-                    .dataplane
-                    .test_run(*entry, &self.frame, &[], repeat)?;
-                (ran.passed, ran.nanoseconds as f64)
-            }
-            Program::Rival(rival) => {
-                let (verdict, time) = rival.test_run(&self.frame, repeat)?;
-                (verdict == XDP_PASS, time)
-            }
-        };
-        ensure!(
-            passed == self.passes,
-            "{}: the packet {} pass",
-            self.name,
-            if passed { "did" } else { "did not" }
-        );
-        Ok(time)
+    /// What a row's packet takes, counted.
+    ///
+    /// # Errors
+    /// Where the program can't be gone through or gives another verdict.
+    pub fn cost(&mut self, row: usize) -> Result<Cost> {
+        let (row, policy) = self.at(row)?;
+        policy.cost(row.entry, &row.frame, row.passes)
     }
-}
 
-/// Programs of ours with a policy.
-struct Loaded {
-    dataplane: Dataplane,
-}
+    /// The number of the row with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<usize> {
+        self.rows.iter().position(|row| row.name == name)
+    }
 
-impl Loaded {
-    fn new(object: &[u8], name: &str, rules: &RuleSet) -> Result<Self> {
-        let options = Options {
-            root: PathBuf::from("/sys/fs/bpf").join(name),
-            ..Options::default()
-        };
-        let tables = compile(rules, &facts(), &Settings::default())
-            .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let sizes = BankSizes::of(&tables).with_room();
-        let mut dataplane = Dataplane::load(object, sizes, &options)?;
-        dataplane.write(0, &tables, 1)?;
-        dataplane.switch_to(Switch::to(0, 0, 1))?;
-        Ok(Self { dataplane })
+    /// The frame that xdp-filter gets beside them: a segment that it denies as these programs do.
+    ///
+    /// # Errors
+    /// None that is expected.
+    pub fn denied() -> Result<Vec<u8>> {
+        to(CLOSED).frame()
+    }
+
+    fn at(&mut self, row: usize) -> Result<(&Row, &mut Loaded)> {
+        let row = self.rows.get(row).context("no such row")?;
+        let mut loaded = self.loaded.iter_mut();
+        let policy = loaded.find(|(policy, _)| *policy == row.policy);
+        Ok((row, &mut policy.context("a policy that nobody loaded")?.1))
     }
 }
 
-/// All rows.
-///
-/// # Errors
-/// Where a policy can't be compiled or loaded.
-pub fn all<'a>(rival: &'a XdpFilter, subject: Subject<'_>) -> Result<Vec<Row<'a>>> {
-    let peer4 = (IpAddr::V4(PEER), 40_000);
-    let host4 = |port| (IpAddr::V4(HOST), port);
-    let syn = tcp(peer4, host4(443), "S").frame()?;
-    let mut rows = vec![
-        Row {
-            name: "xdp-filter, denied".to_owned(),
-            limit: None,
-            frame: syn.clone(),
-            passes: false,
-            program: Program::Rival(rival),
-        },
-        Row {
-            name: "xdp-filter, allowed".to_owned(),
-            limit: None,
-            frame: tcp(peer4, host4(9), "S").frame()?,
-            passes: true,
-            program: Program::Rival(rival),
-        },
-    ];
-    let mut ours = |name: &str, limit, rules: Vec<Rule>, frame, passes, entry| -> Result<()> {
-        if !name.contains(subject.only) {
-            return Ok(());
-        }
-        let loaded = Loaded::new(subject.object, &rows.len().to_string(), &closed(rules))
-            .with_context(|| format!("row `{name}`"))?;
+/// A segment that begins a connection of the peer to this port.
+fn to(port: u16) -> Packet {
+    tcp((PEER.into(), OURS), (HOST.into(), port), "S")
+}
+
+fn to6(port: u16) -> Packet {
+    tcp((PEER6.into(), OURS), (HOST6.into(), port), "S")
+}
+
+fn described() -> Result<Vec<Row>> {
+    use Entry::{TcEgress, TcIngress, XdpIngress};
+    let mut rows = Vec::new();
+    let mut row = |name: String, policy: &str, packet: Packet, passes, entry, against, limit| {
+        let frame = packet.frame().with_context(|| name.clone())?;
         rows.push(Row {
-            name: name.to_owned(),
+            name,
+            against,
             limit,
+            policy: policy.to_owned(),
             frame,
             passes,
-            program: Program::Ours(Box::new(loaded), entry),
+            entry,
         });
-        Ok(())
+        anyhow::Ok(())
     };
-    let any = |port| vec![admits(0, Direction::Ingress, port, Peers::Any)];
-    let xdp = Entry::XdpIngress;
-    ours(
-        "closed port, SYN",
-        Some(0.50),
-        any(9),
-        syn.clone(),
-        false,
-        xdp,
-    )?;
-    let datagram = udp(peer4, host4(443)).frame()?;
-    ours("closed port, UDP", Some(0.50), any(9), datagram, false, xdp)?;
-    ours(
-        "allowed, any peer",
-        Some(0.38),
-        any(443),
-        syn.clone(),
-        true,
-        xdp,
-    )?;
-    ours(
-        "allowed, any peer, TC",
-        None,
-        any(443),
-        syn.clone(),
-        true,
-        Entry::TcIngress,
-    )?;
-    for (count, limit) in [(1, None), (10_000, Some(0.50))] {
-        let name = format!("allowed, peer in {count} IPv4 prefixes");
-        let mut peers = prefixes(count - 1, false);
-        peers.push(ipnet::Ipv4Net::new_assert(PEER, 32).into());
-        let rules = vec![admits(0, Direction::Ingress, 443, Peers::Prefixes(peers))];
-        ours(&name, limit, rules, syn.clone(), true, xdp)?;
+    let stranger: IpAddr = [11, 9, 9, 9].into();
+    let (peer, host): (IpAddr, IpAddr) = (PEER.into(), HOST.into());
+    let of_each_size = [
+        (
+            "closed port, SYN",
+            to(CLOSED),
+            false,
+            XdpIngress,
+            Some(0.50),
+        ),
+        (
+            "closed port, UDP",
+            udp((peer, OURS), (host, CLOSED)),
+            false,
+            XdpIngress,
+            Some(0.50),
+        ),
+        ("allowed, any peer", to(OPEN), true, XdpIngress, Some(0.38)),
+        ("allowed, one peer", to(NARROW), true, XdpIngress, None),
+        (
+            "another peer",
+            tcp((stranger, OURS), (host, NARROW), "S"),
+            false,
+            XdpIngress,
+            None,
+        ),
+        (
+            "reply of a tracked flow",
+            tcp((peer, OPEN), (host, OURS), "A"),
+            true,
+            XdpIngress,
+            Some(0.70),
+        ),
+        (
+            "sent in a tracked flow, TC egress",
+            tcp((host, OURS), (peer, OPEN), "A"),
+            true,
+            TcEgress,
+            None,
+        ),
+        (
+            "answer of a service, TC egress",
+            tcp((host, OPEN), (peer, OURS), "A"),
+            true,
+            TcEgress,
+            None,
+        ),
+    ];
+    let (smallest, ..) = SIZES[0];
+    for (name, packet, passes, entry, limit) in &of_each_size {
+        let (against, limit) = (Against::Filter, limit.map(Limit::Ratio));
+        row(
+            (*name).to_owned(),
+            smallest,
+            packet.clone(),
+            *passes,
+            *entry,
+            against,
+            limit,
+        )?;
     }
-    let peer6: Ipv6Addr = "2001:db8:1234:5678::9".parse()?;
-    let host6: IpAddr = "2001:db8::1".parse()?;
-    let syn6 = tcp((peer6.into(), 40_000), (host6, 443), "S").frame()?;
-    for (count, limit) in [(1, None), (10_000, Some(0.75))] {
-        let name = format!("allowed, peer in {count} IPv6 prefixes");
-        let mut peers = prefixes(count - 1, true);
-        peers.push(ipnet::Ipv6Net::new_assert(peer6, 128).into());
-        let rules = vec![admits(0, Direction::Ingress, 443, Peers::Prefixes(peers))];
-        ours(&name, limit, rules, syn6.clone(), true, xdp)?;
+    for (size, ..) in &SIZES[1..] {
+        for (name, packet, passes, entry, _) in &of_each_size {
+            let (against, limit) = (Against::Row((*name).to_owned()), Some(Limit::Ratio(1.10)));
+            row(
+                format!("{name}; {size}"),
+                size,
+                packet.clone(),
+                *passes,
+                *entry,
+                against,
+                limit,
+            )?;
+        }
     }
-    let answer = tcp(host4(443), peer4, "A").frame()?;
-    ours(
-        "answer of a service, TC egress",
-        None,
-        any(443),
-        answer,
-        true,
-        Entry::TcEgress,
-    )?;
-
-    let name = "reply of a tracked flow, hot";
-    let rules = vec![admits(0, Direction::Egress, 443, Peers::Any)];
-    let reply = tcp((IpAddr::V4(PEER), 443), host4(40_000), "A").frame()?;
-    ours(name, Some(0.70), rules, reply, true, xdp)?;
-    if let Some(Row {
-        name: last,
-        program: Program::Ours(loaded, _),
-        ..
-    }) = rows.last_mut()
-        && last == name
-    {
-        track(&mut loaded.dataplane)?;
+    for (count, four, six) in [
+        (1, None, None),
+        (100, None, None),
+        (10_000, Some(0.50), Some(0.75)),
+        (100_000, None, None),
+    ] {
+        for (family, packet, limit) in [("IPv4", to(NARROW), four), ("IPv6", to6(NARROW), six)] {
+            let policy = format!("{count} {family} prefixes");
+            let (name, limit) = (
+                format!("allowed, peer in {policy}"),
+                limit.map(Limit::Ratio),
+            );
+            row(
+                name,
+                &policy,
+                packet,
+                true,
+                XdpIngress,
+                Against::Filter,
+                limit,
+            )?;
+        }
+    }
+    let tagged = Packet {
+        vlan: vec![7],
+        ..to(OPEN)
+    };
+    let optioned = Packet {
+        options: 4,
+        ..to(OPEN)
+    };
+    let extended = Packet {
+        extensions: vec![Extension::Destination],
+        ..to6(OPEN)
+    };
+    for (name, packet, passes, entry) in [
+        ("closed port, SYN, TC", to(CLOSED), false, TcIngress),
+        ("allowed, any peer, TC", to(OPEN), true, TcIngress),
+        ("allowed, any peer, IPv6", to6(OPEN), true, XdpIngress),
+        ("allowed, any peer, VLAN tag", tagged, true, XdpIngress),
+        ("allowed, any peer, IPv4 option", optioned, true, XdpIngress),
+        (
+            "allowed, any peer, extension header",
+            extended,
+            true,
+            XdpIngress,
+        ),
+        (
+            "ICMP error about a tracked flow",
+            unreachable(),
+            true,
+            XdpIngress,
+        ),
+        ("echo request, not allowed", echo(), false, XdpIngress),
+    ] {
+        row(
+            name.to_owned(),
+            smallest,
+            packet,
+            passes,
+            entry,
+            Against::Filter,
+            None,
+        )?;
     }
     Ok(rows)
 }
 
-/// Enters the flow of the last row: by the egress program, as the host itself would, then completed by hand.
-fn track(dataplane: &mut Dataplane) -> Result<()> {
-    let begun = tcp((IpAddr::V4(HOST), 40_000), (IpAddr::V4(PEER), 443), "S").frame()?;
-    let ran = dataplane.test_run(Entry::TcEgress, &begun, &[], 1)?;
-    ensure!(ran.passed, "the SYN of the tracked flow was denied");
-    let key = FlowKey::new(
-        IpProto::TCP,
-        V4(u32::from(HOST)),
-        40_000,
-        V4(u32::from(PEER)),
-        443,
-    );
-    let now = dataplane.clock().now()?.tick();
-    let entry = FlowEntry::new(now, 1, FlowState::Established, Action::Allow, 0);
-    dataplane
-        .flows(FlowTable::Established)?
-        .insert(&key, entry.record())?;
-    Ok(())
+/// A router says that a packet of the tracked flow could not be delivered.
+fn unreachable() -> Packet {
+    let quoted = Packet {
+        cut: Some(28),
+        ..tcp((HOST.into(), OURS), (PEER.into(), OPEN), "A")
+    };
+    let icmp = Icmp {
+        kind: 3,
+        code: 1,
+        quotes: Some(Box::new(quoted)),
+        ..Icmp::default()
+    };
+    from_the_peer(icmp)
+}
+
+fn echo() -> Packet {
+    from_the_peer(Icmp {
+        kind: 8,
+        id: 7,
+        ..Icmp::default()
+    })
+}
+
+fn from_the_peer(icmp: Icmp) -> Packet {
+    Packet {
+        from: Some(PEER.into()),
+        to: Some(HOST.into()),
+        icmp: Some(icmp),
+        ..Packet::default()
+    }
+}
+
+/// The rules of a policy by its name.
+fn rules(policy: &str) -> Result<Vec<Rule>> {
+    if let Some((_, ports, prefixes)) = SIZES.iter().find(|(name, ..)| *name == policy) {
+        let mut rules = vec![
+            admits(0, Direction::Ingress, OPEN, Peers::Any),
+            admits(1, Direction::Ingress, NARROW, only(PEER.into(), 32)),
+            admits(2, Direction::Egress, OPEN, Peers::Any),
+        ];
+        rules.extend(grid(*ports, *prefixes));
+        return Ok(rules);
+    }
+    let mut words = policy.split(' ');
+    let count: u32 = words.next().context("a policy's name")?.parse()?;
+    let v6 = words.next() == Some("IPv6");
+    let mut peers = prefixes(count - 1, v6);
+    let (address, length) = if v6 {
+        (PEER6.into(), 128)
+    } else {
+        (PEER.into(), 32)
+    };
+    peers.push(ipnet::IpNet::new(address, length)?);
+    Ok(vec![admits(
+        0,
+        Direction::Ingress,
+        NARROW,
+        Peers::Prefixes(peers),
+    )])
+}
+
+fn only(address: IpAddr, length: u8) -> Peers {
+    Peers::Prefixes(ipnet::IpNet::new(address, length).into_iter().collect())
 }
