@@ -7,7 +7,7 @@ use portcullis_tests::daemon::{Agent, portcullis_json};
 use portcullis_tests::journald::{Journald, field};
 use portcullis_tests::link::cable;
 use portcullis_tests::netns::Namespace;
-use portcullis_tests::process::wait_for;
+use portcullis_tests::process::{output, wait_for};
 use portcullis_tests::service::{ask_tcp, ask_udp};
 use serde_json::json;
 
@@ -102,7 +102,10 @@ fn a_denied_packet_is_told_and_accounted_for() {
         assert_eq!(event["difference"]["kind"], kind, "{event}");
     }
 
-    // the balance: what the programs reported is what the journal and the JSON lines add up to
+    // the balance: what the programs reported is what the journal and the JSON lines add up to. Nothing comes any more when the agent has
+    // read for the last time, not even a router solicitation.
+    let down = output(&mut client.words("ip link set eth0 down"), LIMIT).unwrap();
+    assert!(down.status.success(), "{down:?}");
     agent.stop().unwrap();
     let balance = portcullis_json(&server, &["status", "--json"]).unwrap();
     let reported = balance["counters"]["reported"].as_u64().unwrap();

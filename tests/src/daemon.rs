@@ -89,6 +89,8 @@ pub struct Agent {
     seen: Vec<Value>,
     /// How many of them [`Self::next_event`] has given out.
     given: usize,
+    /// It was stopped.
+    ended: bool,
 }
 
 impl Agent {
@@ -142,6 +144,7 @@ impl Agent {
             notify,
             seen: Vec::new(),
             given: 0,
+            ended: false,
         };
         let ready = agent.notify.wait("READY=1", &mut agent.running, START);
         ready.with_context(|| format!("portcullis run:\n{}", agent.log()))?;
@@ -205,12 +208,14 @@ impl Agent {
         }
     }
 
-    /// All events that have come until now.
+    /// All events that have come until now; after [`Self::stop`] to the last one.
     ///
     /// # Errors
-    /// When a line is no JSON.
+    /// None: a line that is no JSON ends them.
     pub fn events(&mut self) -> Result<&[Value]> {
-        while self.read(Duration::ZERO).is_ok() {}
+        // What a process wrote before its end comes through a thread that reads it, which may come later.
+        let limit = if self.ended { STOP } else { Duration::ZERO };
+        while self.read(limit).is_ok() {}
         Ok(&self.seen)
     }
 
@@ -237,7 +242,9 @@ impl Agent {
     /// # Errors
     /// When it doesn't end within seconds.
     pub fn stop(&mut self) -> Result<ExitStatus> {
-        self.running.stop(STOP)
+        let status = self.running.stop(STOP)?;
+        self.ended = true;
+        Ok(status)
     }
 
     /// Asks it to read its configuration again (SIGHUP).
