@@ -17,11 +17,8 @@ pub struct XdpFilter {
     _hosts: [Namespace; 2],
 }
 
-/// What it looks at, as its own documentation recommends for a host that lets in some ports.
+/// What it looks at where the comparison is with it.
 pub const FEATURES: &str = "tcp,udp,ipv4";
-
-/// Everything that it can look at.
-pub const ALL_FEATURES: &str = "tcp,udp,ipv4,ipv6,ethernet";
 
 const LIMIT: Duration = Duration::from_secs(20);
 
