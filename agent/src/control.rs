@@ -4,6 +4,8 @@
 //! socket is root's: it is made with mode 0600. Where the configuration names a group, its mode is 0666 and the credentials of who connects
 //! decide: root does everything, members of the group read, others are told that they may not.
 
+pub mod stream;
+
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;

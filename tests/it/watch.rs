@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use portcullis_tests::daemon::{Agent, binary, portcullis_json, portcullis_text};
 use portcullis_tests::netns::Namespace;
 use portcullis_tests::process::{Lines, Running, wait_for};
@@ -53,7 +54,14 @@ fn entries_come_as_they_happen_and_what_is_missed_is_said() {
         Agent::start(&site.server, &configuration("tc", "deny", budgets), "json").unwrap();
     let (mut running, mut lines, mut errors) = follow(
         &site.server,
-        &["--peer", CLIENT[0], "--direction", "ingress"],
+        &[
+            "--peer",
+            CLIENT[0],
+            "--direction",
+            "ingress",
+            "--wait",
+            "1s",
+        ],
     );
     // It watches from some moment on.
     let mut port = 7000;
@@ -103,11 +111,11 @@ fn entries_come_as_they_happen_and_what_is_missed_is_said() {
         .map(|it| format!("{it}\n"))
         .collect();
 
-    // The daemon ends, and so does the stream, with a word.
+    // The daemon ends and does not come back, and so the stream ends, too, with a word.
     agent.stop().unwrap();
     let ended = running.wait(LIMIT).unwrap().expect("still there");
     assert_eq!(ended.code(), Some(3));
-    let last = "the daemon has ended the stream";
+    let last = "the daemon has gone and was not back within 1 s";
     wait_for("the stream's last word", LIMIT, || {
         errors.drain();
         Ok(errors.seen().join("\n").contains(last).then_some(()))
@@ -175,6 +183,44 @@ fn entries_come_as_they_happen_and_what_is_missed_is_said() {
 }
 
 /// A client that asks for entries and reads none holds nobody, and is told what it missed when it reads at last.
+#[test]
+fn a_daemon_that_is_killed_and_started_again_is_followed_on() {
+    let site = Site::new();
+    let agent = Agent::start(&site.server, &configuration("tc", "deny", ""), "json").unwrap();
+    let (mut running, mut lines, mut errors) = follow(&site.server, &[]);
+    let mut port = 7000;
+    let mut until_seen = |lines: &mut Lines| {
+        wait_for("an entry", LIMIT, || {
+            port += 1;
+            knock(&site.client, SERVER[0], std::iter::once(port));
+            let line = lines.next(SILENCE)?;
+            Ok(line.filter(|it| it.contains("dst_port")))
+        })
+        .unwrap()
+    };
+    until_seen(&mut lines);
+    agent.kill().unwrap();
+    let _agent = Agent::start_as_it_stands(&site.server, "json").unwrap();
+    let away = loop {
+        let line = next(&mut lines);
+        if !line["missed"].is_null() {
+            break line;
+        }
+    };
+    assert!(
+        away["missed"]["seconds"].as_f64().unwrap() > 0.0 && away["missed"]["entries"] == 0,
+        "{away}"
+    );
+    until_seen(&mut lines);
+    lines.drain();
+    let told = lines.seen().iter().filter(|it| it.contains("missed"));
+    assert_eq!(told.count(), 1, "in one line: {:?}", lines.seen());
+    errors.drain();
+    assert_eq!(errors.seen(), [""; 0]);
+    running.signal(Signal::SIGTERM).unwrap();
+    assert!(running.wait(LIMIT).unwrap().is_some());
+}
+
 #[test]
 fn a_reader_that_never_reads_holds_nobody() {
     const CHUNK: u16 = 500;

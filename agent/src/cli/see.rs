@@ -44,6 +44,9 @@ pub struct EventsArgs {
     /// Entries as they come, from the daemon; says what was missed
     #[arg(long, short = 'f')]
     pub follow: bool,
+    /// With --follow: how long to wait for a daemon that has gone; it is asked again, and the time without it told
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "follow", value_parser = crate::host::units::duration)]
+    pub wait: std::time::Duration,
     /// Saved entries: a file of lines of `run --sink json` or `journalctl -o json`, or - for standard input; unsaid, the journal
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     pub events: Option<String>,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Outcome, Status};
 use crate::cli::{ApplyArgs, ControlArgs, PauseArgs};
+use crate::control::stream::Ended;
 use crate::control::{self, Answer, Command, NotAsked, Session};
 use crate::facts::collect;
 
@@ -50,15 +51,19 @@ pub fn pause(args: &PauseArgs) -> Outcome {
 fn asked(runtime: &Path, command: Command) -> Outcome {
     match control::ask(runtime, command) {
         Ok(answer) => outcome(answer),
-        Err(error) => {
-            let status = match error {
-                NotAsked::NotRunning(_) => Status::NotRunning,
-                NotAsked::NoPermission(_) => Status::NoPermission,
-                NotAsked::Broken { .. } => Status::Failed,
-            };
-            Outcome::refused(status, &error.to_string())
-        }
+        Err(error) => ended(Ended::NotAsked(error)),
     }
+}
+
+/// How a command ends that gets no entries any more.
+pub(super) fn ended(why: Ended) -> Outcome {
+    let status = match why {
+        Ended::Refused(answer) => return outcome(*answer),
+        Ended::NotAsked(NotAsked::NotRunning(_)) | Ended::Away { .. } => Status::NotRunning,
+        Ended::NotAsked(NotAsked::NoPermission(_)) => Status::NoPermission,
+        Ended::NotAsked(NotAsked::Broken { .. }) | Ended::Garbled(_) => Status::Failed,
+    };
+    Outcome::refused(status, &why.to_string())
 }
 
 /// What a command prints and how it ends, by the daemon's answer.

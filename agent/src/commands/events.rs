@@ -1,20 +1,20 @@
 //! `portcullis events`: denied and audited packets, kept or as they come.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write};
+use std::io::{self, BufReader, IsTerminal as _, Write};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::Outcome;
 use super::suggest::{journal, lines};
-use super::{Outcome, Status};
 use crate::cli::{DirectionWord, EventsArgs, Format};
-use crate::control::{self, NotAsked};
+use crate::control::stream::{Came, Stream};
 use crate::events::pcap::Capture;
 use crate::events::shown::{Filter, Shown};
 use crate::events::watch::Missed;
 
-/// Prints entries; ends when there are no more, with `--follow` when the daemon or the reader does.
+/// Prints entries; ends when there are no more, with `--follow` when the reader does, or no daemon comes back.
 ///
 /// # Errors
 ///
@@ -65,34 +65,23 @@ fn kept(args: &EventsArgs, printer: &mut Printer) -> Result<()> {
 }
 
 fn follow(args: &EventsArgs, printer: &mut Printer) -> Result<Outcome> {
-    let (answer, mut lines) = match control::watch(&args.control.runtime) {
-        Ok(watching) => watching,
-        Err(error) => {
-            let status = match error {
-                NotAsked::NotRunning(_) => Status::NotRunning,
-                NotAsked::NoPermission(_) => Status::NoPermission,
-                NotAsked::Broken { .. } => Status::Failed,
-            };
-            return Ok(Outcome::refused(status, &error.to_string()));
-        }
+    let mut stream = match Stream::open(&args.control.runtime, args.wait) {
+        Ok(stream) => stream,
+        Err(ended) => return Ok(super::control::ended(ended)),
     };
-    if answer.code != 0 {
-        return Ok(super::control::outcome(answer));
-    }
-    let mut line = Vec::new();
     loop {
-        line.clear();
-        let read = lines
-            .read_until(b'\n', &mut line)
-            .context("the daemon's stream")?;
-        if read == 0 {
-            return Ok(Outcome::refused(
-                Status::NotRunning,
-                "the daemon has ended the stream; what is denied until it is asked again is in the journal, and counted",
-            ));
+        match stream.wait() {
+            Ok(Came::Line(value)) => printer.take(&value)?,
+            Ok(Came::Gone) => {}
+            Ok(Came::Back { away }) => {
+                let missed = Missed {
+                    away,
+                    ..Missed::default()
+                };
+                printer.missed(missed, &missed.json())?;
+            }
+            Err(ended) => return Ok(super::control::ended(ended)),
         }
-        let value: Value = serde_json::from_slice(&line).context("the daemon's stream")?;
-        printer.take(&value)?;
     }
 }
 
@@ -167,20 +156,7 @@ impl Printer {
 
     /// What was missed stands among the entries, in the order in which it happened.
     fn missed(&mut self, missed: Missed, value: &Value) -> Result<()> {
-        let parts = [
-            (
-                missed.entries,
-                "entries came faster than they were read here",
-            ),
-            (missed.suppressed, "packets over their budget have no entry"),
-            (missed.lost, "packets found the ring full and have no entry"),
-        ];
-        let words: Vec<String> = parts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        let text = format!("missed: {}", words.join("; "));
+        let text = format!("missed: {}", missed.text());
         match &mut self.way {
             Way::Json(out) => line(out, &value.to_string()),
             Way::Columns(out, colours) => line(out, &colours.paint("1;33", &text)),

@@ -29,9 +29,9 @@ impl Losses {
         // Before the first look it was nobody's; a state that was made anew begins anew.
         let (before, earlier) = told.unwrap_or((suppressed, lost));
         Missed {
-            entries: 0,
             suppressed: suppressed.saturating_sub(before),
             lost: lost.saturating_sub(earlier),
+            ..Missed::default()
         }
     }
 

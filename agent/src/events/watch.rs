@@ -2,6 +2,7 @@
 //! share is overwritten, and whoever had not read it is told how much that was.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -61,18 +62,47 @@ pub struct Missed {
     pub suppressed: u64,
     /// Packets that found the ring full.
     pub lost: u64,
+    /// Time without a daemon that would have told anything; its own lines have none.
+    pub away: Duration,
 }
 
 impl Missed {
     /// The line of a stream that says it: an object with the key `missed`.
     #[must_use]
     pub fn line(&self) -> String {
+        self.json().to_string()
+    }
+
+    /// The same as a value.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
         json!({
             "schema": SCHEMA,
             "time": Timestamp::now(),
-            "missed": { "entries": self.entries, "suppressed": self.suppressed, "lost": self.lost },
+            "missed": { "entries": self.entries, "suppressed": self.suppressed, "lost": self.lost, "seconds": self.away.as_secs_f64() },
         })
-        .to_string()
+    }
+
+    /// What was missed, in words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let parts = [
+            (self.entries, "entries came faster than they were read here"),
+            (self.suppressed, "packets over their budget have no entry"),
+            (self.lost, "packets found the ring full and have no entry"),
+        ];
+        let mut words: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        if !self.away.is_zero() {
+            words.push(format!(
+                "for {:.1} s no daemon told what was denied; it is back, and what it found meanwhile is in the journal, and counted",
+                self.away.as_secs_f64()
+            ));
+        }
+        words.join("; ")
     }
 
     /// Reads it back.
@@ -89,6 +119,11 @@ impl Missed {
             entries: number("entries"),
             suppressed: number("suppressed"),
             lost: number("lost"),
+            away: missed
+                .get("seconds")
+                .and_then(serde_json::Value::as_f64)
+                .and_then(|it| Duration::try_from_secs_f64(it).ok())
+                .unwrap_or_default(),
         })
     }
 }
