@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::see::{EventsArgs, SuggestArgs};
+pub use self::see::{EventsArgs, ReportArgs, SuggestArgs};
 
 /// Host firewall agent that takes the vendor's port table as data.
 #[derive(Debug, Parser)]
@@ -59,6 +59,8 @@ pub enum Command {
     Suggest(SuggestArgs),
     /// Denied and audited packets: those of the journal, or as they come; filtered; as columns, JSON or pcap-ng
     Events(EventsArgs),
+    /// Write one page for whoever signs off the host: what is documented, in force, proved and used
+    Report(ReportArgs),
 }
 
 /// Where the agent's pins are.

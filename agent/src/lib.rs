@@ -19,6 +19,7 @@ pub mod meaning;
 pub mod plan;
 pub mod policy;
 pub mod reference;
+pub mod report;
 pub mod rule;
 pub mod suggest;
 pub mod verify;

@@ -68,6 +68,8 @@ mod proved;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod scale;
 #[cfg(test)]
 mod scan;

@@ -33,6 +33,11 @@ struct Count {
 /// When something they need is missing. A test that failed is no error but the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(Group::Test)?;
+    // Large, and asked for by the tests of this name alone.
+    let filter = arguments.filter.as_deref().unwrap_or("report");
+    if filter.contains("report") || "report".contains(filter) {
+        setup::ensure(Group::Browser)?;
+    }
     build::everything()?;
     let mut count = Count::default();
 

@@ -109,3 +109,31 @@ fn network(text: &str) -> Result<IpNet, String> {
         .or_else(host)
         .ok_or_else(|| "neither an address nor a prefix".to_owned())
 }
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Where the page goes, or - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub html: PathBuf,
+    /// Denied packets from a file of lines of `run --sink json` or `journalctl -o json`; unsaid, from the journal
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Of the journal, only what came since then, as journalctl takes it: -30d, 2027-01-31
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        conflicts_with = "events"
+    )]
+    pub since: Option<String>,
+    /// What is reported
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Facts of another host, as `portcullis facts` wrote them there; else this host is looked at
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// Where the daemon is, whose counters say when rows were used
+    #[command(flatten)]
+    pub control: ControlArgs,
+}

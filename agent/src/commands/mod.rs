@@ -11,6 +11,7 @@ pub mod facts;
 pub mod init;
 pub mod plan;
 pub mod policy;
+pub mod report;
 pub mod status;
 pub mod suggest;
 pub mod verify;
@@ -124,6 +125,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Facts(args) => facts::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Suggest(args) => suggest::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Run(args) => crate::daemon::run(&args),

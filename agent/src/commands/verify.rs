@@ -83,7 +83,7 @@ fn lacks_permission(error: &anyhow::Error) -> bool {
 }
 
 /// Proves on a thread with a mount namespace of its own.
-fn apart(tables: &Tables, rules: &RuleSet, facts: &Facts) -> Result<Verified> {
+pub(super) fn apart(tables: &Tables, rules: &RuleSet, facts: &Facts) -> Result<Verified> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| -> Result<Verified> {
             hide()?;

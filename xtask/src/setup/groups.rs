@@ -15,6 +15,8 @@ pub(crate) enum Group {
     Demo,
     /// The tests that need root.
     Test,
+    /// A browser, for the tests of pages: some 100 MB.
+    Browser,
     /// The rivals of the benchmarks.
     Bench,
     /// Other kernels under qemu.
@@ -107,6 +109,11 @@ const TEST: &[Need] = &[
     program("bsdutils", "script"),
 ];
 
+const BROWSER: &[Need] = &[program(
+    "chromium-headless-shell",
+    "chromium-headless-shell",
+)];
+
 const BENCH: &[Need] = &[
     program("iproute2", "ip"),
     program("xdp-tools", "xdp-filter"),
@@ -166,6 +173,7 @@ impl Group {
             Self::Build => &[],
             Self::Demo => &[HOSTS],
             Self::Test => &[HOSTS, TEST],
+            Self::Browser => &[BROWSER],
             Self::Bench => &[BENCH],
             Self::Kernels => &[KERNELS],
             Self::Lint => &[LINT],
