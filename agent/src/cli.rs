@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "top")]
+pub use self::see::TopArgs;
 pub use self::see::{EventsArgs, ReportArgs, SuggestArgs};
 
 /// Host firewall agent that takes the vendor's port table as data.
@@ -59,6 +61,9 @@ pub enum Command {
     Suggest(SuggestArgs),
     /// Denied and audited packets: those of the journal, or as they come; filtered; as columns, JSON or pcap-ng
     Events(EventsArgs),
+    /// Who is denied what at the moment, by peer, port, row and kind, on a terminal
+    #[cfg(feature = "top")]
+    Top(TopArgs),
     /// Write one page for whoever signs off the host: what is documented, in force, proved and used
     Report(ReportArgs),
 }

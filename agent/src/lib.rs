@@ -22,4 +22,6 @@ pub mod reference;
 pub mod report;
 pub mod rule;
 pub mod suggest;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod verify;

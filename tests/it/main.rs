@@ -84,6 +84,8 @@ mod suggest;
 #[cfg(test)]
 mod taken;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod totals;
 #[cfg(test)]
 mod transfer;

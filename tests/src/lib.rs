@@ -33,6 +33,7 @@ pub mod rows;
 pub mod scanner;
 pub mod seccomp;
 pub mod service;
+pub mod terminal;
 pub mod verified;
 pub mod veth;
 pub mod whole;

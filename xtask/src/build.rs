@@ -184,9 +184,13 @@ fn finish(toolchain: &Toolchain, built: &Path, object: &Path) -> Result<()> {
     std::fs::rename(&fresh, object).with_context(|| format!("{}", object.display()))
 }
 
+/// What ships has the live view, whatever a plain build has.
+const SHIPPED: [&str; 2] = ["--features", "top"];
+
 fn agent(release: bool) -> Result<()> {
     let mut cargo = host_cargo();
     cargo.args(["build", "--locked", "--package", "portcullis"]);
+    cargo.args(SHIPPED);
     if release {
         cargo.arg("--release");
     }

@@ -137,3 +137,15 @@ pub struct ReportArgs {
     #[command(flatten)]
     pub control: ControlArgs,
 }
+
+/// `top`
+#[cfg(feature = "top")]
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Where the daemon is
+    #[command(flatten)]
+    pub control: ControlArgs,
+    /// Whose rows are explained
+    #[command(flatten)]
+    pub catalogue: super::CatalogueArgs,
+}

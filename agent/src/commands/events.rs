@@ -199,16 +199,7 @@ fn columns(entry: &Shown, colours: Colours) -> String {
     let Some(verdict) = entry.verdict.as_deref() else {
         return format!("{time}  {}", colours.paint("1;33", &entry.message));
     };
-    let transport = entry.transport.as_deref().unwrap_or_default();
-    let service = match (entry.destination_port, entry.icmp) {
-        (Some(port), _) => format!("{transport}/{port}"),
-        (None, Some((kind, _))) => format!("{transport}:{kind}"),
-        (None, None) => transport.to_owned(),
-    };
-    let way = match entry.direction.as_deref() {
-        Some("egress") => "out",
-        _ => "in",
-    };
+    let (service, way) = (entry.service(), entry.way());
     let peer = entry
         .peer()
         .map_or_else(|| "-".to_owned(), |it| it.to_string());

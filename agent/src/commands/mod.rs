@@ -14,6 +14,8 @@ pub mod policy;
 pub mod report;
 pub mod status;
 pub mod suggest;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod verify;
 
 #[cfg(test)]
@@ -127,6 +129,8 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Suggest(args) => suggest::run(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Run(args) => crate::daemon::run(&args),
         Command::Status(args) => status::run(&args),

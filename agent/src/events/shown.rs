@@ -144,6 +144,39 @@ impl Shown {
         }
     }
 
+    /// `in` or `out`.
+    #[must_use]
+    pub fn way(&self) -> &'static str {
+        match self.direction.as_deref() {
+            Some("egress") => "out",
+            _ => "in",
+        }
+    }
+
+    /// Transport and port of the service, or type of ICMP: `tcp/443`, `icmp:8`, `esp`.
+    #[must_use]
+    pub fn service(&self) -> String {
+        let transport = self.transport.as_deref().unwrap_or_default();
+        match (self.destination_port, self.icmp) {
+            (Some(port), _) => format!("{transport}/{port}"),
+            (None, Some((kind, _))) => format!("{transport}:{kind}"),
+            (None, None) => transport.to_owned(),
+        }
+    }
+
+    /// When its first packet came; the journal does not keep it.
+    #[must_use]
+    pub fn first(&self) -> Option<Timestamp> {
+        self.whole.as_ref()?.get("first")?.as_str()?.parse().ok()
+    }
+
+    /// What is said of the difference: `expected`, `seen`, `text`; the journal does not keep it apart.
+    #[must_use]
+    pub fn difference(&self, key: &str) -> Option<String> {
+        let said = self.whole.as_ref()?.get("difference")?.get(key)?;
+        said.as_str().map(str::to_owned)
+    }
+
     /// The entry in the shape of the JSON sink; of one from the journal the keys that it does not have are `null`.
     #[must_use]
     pub fn json(&self) -> Value {

@@ -98,7 +98,7 @@ impl Missed {
             .collect();
         if !self.away.is_zero() {
             words.push(format!(
-                "for {:.1} s no daemon told what was denied; it is back, and what it found meanwhile is in the journal, and counted",
+                "for {:.1} s no daemon told what was denied; what the next one found of it is in the journal, and counted",
                 self.away.as_secs_f64()
             ));
         }

@@ -3,6 +3,7 @@
 mod diff;
 mod graph;
 mod text;
+mod words;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +18,7 @@ use crate::diagnose::{Keyed, nearest};
 pub use diff::{Comparison, Difference, diff};
 pub use graph::{dot, mermaid};
 pub use text::text;
+pub use words::flows_in_words;
 
 /// The number that JSON output carries.
 pub const SCHEMA: u32 = 1;

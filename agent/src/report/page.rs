@@ -12,6 +12,7 @@ use crate::host::Product;
 use crate::host::schema::Stage;
 use crate::plan::default_word;
 use crate::policy::select::OptionValue;
+use crate::policy::show::flows_in_words;
 use crate::policy::{Policy, Row};
 
 const STYLE: &str = include_str!("style.css");
@@ -225,7 +226,7 @@ fn of_row(report: &Report<'_>, policy: &Policy, row: &Row, standing: &Standing) 
             td.id { (short) }
             td {
                 (row.service)
-                @for flow in documented(policy, row) { div.flow { (flow) } }
+                @for flow in flows_in_words(policy, row) { div.flow { (flow) } }
                 @if let Some(purpose) = &row.purpose { div.note { (purpose) } }
             }
             td.state { (standing.state) }
@@ -246,34 +247,4 @@ fn of_row(report: &Report<'_>, policy: &Policy, row: &Row, standing: &Standing) 
             }
         }
     }
-}
-
-/// The row's flows as printed: `print-client → node: tcp 443`.
-fn documented(policy: &Policy, row: &Row) -> Vec<String> {
-    let words = |list: &[toml::Spanned<String>]| -> String {
-        let words: Vec<&str> = list.iter().map(|it| it.get_ref().as_str()).collect();
-        words.join(", ")
-    };
-    let mut lines: Vec<(String, String)> = Vec::new();
-    for part in row.parts() {
-        let to = match &part.flow.to_group {
-            Some(group) => group.get_ref().clone(),
-            None => words(&part.flow.to),
-        };
-        let ends = format!("{} → {to}", words(&part.flow.from));
-        let ports: Vec<String> = part.ports().map(|it| policy.documented_port(it)).collect();
-        let service = format!("{} {}", part.transport, ports.join(", "));
-        let service = service.trim_end().to_owned();
-        match lines.iter_mut().find(|(other, _)| *other == ends) {
-            Some((_, services)) if !services.contains(&service) => {
-                *services = format!("{services}; {service}");
-            }
-            Some(_) => {}
-            None => lines.push((ends, service)),
-        }
-    }
-    lines
-        .into_iter()
-        .map(|(ends, services)| format!("{ends}: {services}"))
-        .collect()
 }

@@ -35,6 +35,7 @@ pub(super) fn aarch64(release: bool) -> Result<()> {
 
     let mut cargo = host_cargo();
     cargo.args(["build", "--locked", "--package", "portcullis"]);
+    cargo.args(super::SHIPPED);
     cargo.args(["--target", TRIPLE]);
     cargo.env("PORTCULLIS_BPF_OBJECT", &object);
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER);

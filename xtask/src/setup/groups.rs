@@ -107,6 +107,7 @@ const TEST: &[Need] = &[
     // capinfos
     program("wireshark-common", "capinfos"),
     program("bsdutils", "script"),
+    program("tmux", "tmux"),
 ];
 
 const BROWSER: &[Need] = &[program(
