@@ -19,6 +19,7 @@ mod migrate;
 mod netdev;
 mod netlink;
 pub mod object;
+mod per_cpu;
 mod pinned;
 mod pins;
 mod probe;

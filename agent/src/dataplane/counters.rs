@@ -87,7 +87,7 @@ pub(super) fn flow_counts(pins: &Pins) -> Result<FlowCounts, Error> {
 }
 
 /// One rule over all CPUs: sums, and the latest tick.
-pub(super) fn sum_rule(values: &PerCpuValues<RuleCounter>) -> RuleCounter {
+pub(super) fn sum_rule(values: &[RuleCounter]) -> RuleCounter {
     values
         .iter()
         .fold(RuleCounter::default(), |sum, one| RuleCounter {

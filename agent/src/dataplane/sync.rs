@@ -6,12 +6,13 @@ use agent_common::tables::{
     BANKS, CELL_BLOCK, Head, OPEN_BANK, PLANES, POLICY_BANKS, RuleCounter, Switch,
 };
 use agent_common::trie::V6Node;
-use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, Map, MapData};
 use std::os::fd::AsFd as _;
 
 use super::error::Error;
 use super::load::Dataplane;
 use super::mapping::Mapping;
+use super::per_cpu::PerCpuRange;
 use super::sizes::BankSizes;
 use super::switch::Bank;
 use crate::compile::open_tables;
@@ -52,7 +53,7 @@ pub(super) struct TableMaps {
     nodes: Mapping<[u32; 256]>,
     v6_nodes: Mapping<V6Node>,
     cells: Mapping<[u32; CELL_BLOCK as usize]>,
-    rules: PerCpuArray<MapData, RuleCounter>,
+    rules: PerCpuRange<RuleCounter>,
     /// The heads once more by system calls: a second way to what the programs see.
     heads_map: Array<MapData, Head>,
     sizes: BankSizes,
@@ -61,9 +62,7 @@ pub(super) struct TableMaps {
 impl TableMaps {
     /// Opens the tables that are pinned in a load's directory.
     pub(super) fn open(directory: &Path, writable: bool) -> Result<Self, Error> {
-        let rules = open(directory, "RULES")?;
-        let rules: PerCpuArray<MapData, RuleCounter> =
-            rules.try_into().map_err(Error::map("RULES"))?;
+        let rules = PerCpuRange::<RuleCounter>::open(directory, "RULES")?;
         let heads_map = open(directory, "HEADS")?;
         let heads_map = heads_map.try_into().map_err(Error::map("HEADS"))?;
         let nodes = map(directory, "NODES", writable)?;
@@ -247,32 +246,27 @@ impl TableMaps {
 
     /// Counters of the first `count` rules of a bank, summed over CPUs, and last that of packets that no rule came near.
     pub(super) fn rule_counters(&self, bank: u32, count: usize) -> Result<Vec<RuleCounter>, Error> {
-        self.rule_indices(bank, count)
-            .map(|index| {
-                let values = self.rules.get(&index, 0).map_err(Error::map("RULES"))?;
-                Ok(super::counters::sum_rule(&values))
-            })
-            .collect()
+        let mut counters = Vec::with_capacity(count + 1);
+        for range in self.rule_indices(bank, count) {
+            self.rules.read(range, |values| {
+                counters.push(super::counters::sum_rule(values));
+            })?;
+        }
+        Ok(counters)
     }
 
     fn clear_rule_counters(&mut self, bank: u32, count: usize) -> Result<(), Error> {
-        let cpus = aya::util::nr_cpus()
-            .map_err(|(path, error)| Error::system(format!("{path}: reading"))(error))?;
-        for index in self.rule_indices(bank, count) {
-            let zero = PerCpuValues::try_from(vec![RuleCounter::default(); cpus])
-                .map_err(Error::system("counting CPUs"))?;
-            self.rules
-                .set(index, zero, 0)
-                .map_err(Error::map("RULES"))?;
-        }
-        Ok(())
+        self.rule_indices(bank, count)
+            .into_iter()
+            .try_for_each(|range| self.rules.clear(range))
     }
 
-    fn rule_indices(&self, bank: u32, count: usize) -> impl Iterator<Item = u32> + use<> {
+    fn rule_indices(&self, bank: u32, count: usize) -> [std::ops::Range<u32>; 2] {
         let share = self.sizes.rules;
         let from = bank * share;
         let count = (count as u32).min(share.saturating_sub(1));
-        (from..from + count).chain(std::iter::once(from + share - 1))
+        let last = from + share.saturating_sub(1);
+        [from..from + count, last..last + 1]
     }
 }
 

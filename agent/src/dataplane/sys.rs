@@ -15,6 +15,8 @@ const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_TEST_RUN: i32 = 10;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
 const BPF_PROG_QUERY: i32 = 16;
+const BPF_MAP_LOOKUP_BATCH: i32 = 24;
+const BPF_MAP_UPDATE_BATCH: i32 = 26;
 const BPF_LINK_CREATE: i32 = 28;
 const BPF_LINK_UPDATE: i32 = 29;
 const BPF_LINK_DETACH: i32 = 34;
@@ -257,6 +259,69 @@ pub(super) fn tcx_programs(interface: u32, hook: AttachType) -> io::Result<Vec<u
     };
     bpf(BPF_PROG_QUERY, &mut attributes)?;
     Ok(ids.into_iter().take(attributes.count as usize).collect())
+}
+
+/// `struct { … } batch` of `union bpf_attr`.
+#[repr(C)]
+struct Batch {
+    after: u64,
+    last: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Reads the values of an array map behind the key `after`, as many as there is room for, and their keys; how many there were. `values` has
+/// room for the same number of values for each key, every one of a multiple of 8 octets. ENOTSUPP (524) where the map knows no batches.
+pub(super) fn lookup_batch<V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    after: Option<u32>,
+    keys: &mut [u32],
+    values: &mut [V],
+) -> io::Result<usize> {
+    let mut last = 0_u32;
+    let mut attributes = Batch {
+        after: after
+            .as_ref()
+            .map_or(0, |after| std::ptr::from_ref(after) as u64),
+        last: &raw mut last as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: keys.len() as u32,
+        map: map.as_raw_fd() as u32,
+        element_flags: 0,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) {
+        Ok(_) => {}
+        // The map ended; those before it were read.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(attributes.count as usize)
+}
+
+/// Sets the values of these keys; how many were set. As [`lookup_batch`] otherwise.
+pub(super) fn update_batch<V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[u32],
+    values: &[V],
+) -> io::Result<usize> {
+    let mut attributes = Batch {
+        after: 0,
+        last: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: keys.len() as u32,
+        map: map.as_raw_fd() as u32,
+        element_flags: 0,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attributes)?;
+    Ok(attributes.count as usize)
 }
 
 /// Detaches a link, whoever else holds it.

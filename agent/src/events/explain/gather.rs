@@ -56,6 +56,8 @@ impl Knowledge {
                 knowledge.flows.extend(unselected(policy));
             }
         }
+        let allows = config.allows.iter();
+        let allows = allows.map(|allow| (allow.name.as_str(), allow)).collect();
         for (rule, flows) in resolved.rule_set.rules.iter().zip(&resolved.flows) {
             let product = rule.product.clone().unwrap_or_default();
             let flows = flows
@@ -71,14 +73,16 @@ impl Knowledge {
                 peers: rule.peers.clone(),
                 to_groups: !rule.groups.is_empty(),
                 flows,
-                written: written_of(rule, config),
+                written: written_of(rule, config, &allows),
             });
         }
-        let over = |allow: &&Allow| {
-            let id = format!("allow/{}", allow.name);
-            resolved.expired.iter().any(|expired| expired.id == id)
-        };
-        let allows = config.allows.iter().filter(over);
+        let over: BTreeSet<&str> = resolved
+            .expired
+            .iter()
+            .filter_map(|expired| expired.id.strip_prefix("allow/"))
+            .collect();
+        let allows = config.allows.iter();
+        let allows = allows.filter(|allow| over.contains(allow.name.as_str()));
         knowledge.expired = allows.map(|allow| expired(allow, facts)).collect();
         knowledge
     }
@@ -400,7 +404,11 @@ fn admitted(peers: &host::Peers, facts: &Facts) -> Peers {
 }
 
 /// Where the peers of a rule are written that comes from no product.
-fn written_of(rule: &Rule, config: &HostConfig) -> Option<Written> {
+fn written_of(
+    rule: &Rule,
+    config: &HostConfig,
+    allows: &BTreeMap<&str, &Allow>,
+) -> Option<Written> {
     let (kind, name) = rule.id.split_once('/')?;
     let list = |peers: &host::Peers| Written {
         table: format!("{kind}.{name}"),
@@ -409,10 +417,7 @@ fn written_of(rule: &Rule, config: &HostConfig) -> Option<Written> {
     };
     match kind {
         "failsafe" => Some(list(&config.failsafe(name)?.peers)),
-        "allow" => {
-            let allow = config.allows.iter().find(|allow| allow.name == name)?;
-            Some(list(&allow.peers))
-        }
+        "allow" => Some(list(&allows.get(name)?.peers)),
         "baseline" => {
             let (_, item) = config.baseline.items().find(|(item, _)| *item == name)?;
             Some(Written {
