@@ -160,7 +160,7 @@ fn first<C: Call>(call: &C) -> bool {
     }
     call.leave_to_rare();
     // Only where the array has lost its entry.
-    settled(
+    settled::<_, _, true>(
         call,
         &world,
         Verdict::deny(Reason::Internal),
@@ -192,7 +192,7 @@ fn plain_as<const TCP: bool, C: Call, A: Host + Plain>(
         report::passed(world, C::DIRECTION, verdict);
         return Some(true);
     }
-    Some(settled(call, world, verdict, || {
+    Some(settled::<_, _, false>(call, world, verdict, || {
         judge::summary(&segment, frame)
     }))
 }
@@ -213,12 +213,12 @@ fn any<C: Call>(call: &C) -> bool {
         return report::settle(&world, verdict).passes();
     }
     report::through(C::DIRECTION, report::settle(&world, verdict));
-    settled(call, &world, verdict, || &*summary)
+    settled::<_, _, true>(call, &world, verdict, || &*summary)
 }
 
 /// Counts and reports what was decided, as a pause and generation 0 turn it. True where the packet passes.
 #[inline(always)]
-fn settled<C: Call, S: Borrow<Summary>>(
+fn settled<C: Call, S: Borrow<Summary>, const RARE: bool>(
     call: &C,
     world: &World,
     verdict: Verdict,
@@ -234,7 +234,11 @@ fn settled<C: Call, S: Borrow<Summary>>(
         return true;
     }
     let summary = summary();
-    report::refused(call, world, summary.borrow(), verdict);
+    if RARE {
+        report::refused_apart(call, world, summary.borrow(), verdict);
+    } else {
+        report::refused(call, world, summary.borrow(), verdict);
+    }
     if verdict.reason_id() == Reason::Internal as u8 {
         unreadable(call, world.bank);
     }

@@ -2,7 +2,7 @@
 //!
 //! Tables (`SWITCH` to `RULES`) belong to one load of the programs; state outlives it.
 
-use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket};
+use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket, SPENT_SLOTS, Spent};
 use agent_common::event::Summary;
 use agent_common::flow::{
     ASKED_SLOTS, BEGAN_TABLES, FLOW_COUNTS_SLOTS, FlowCounts, FlowEntry, FlowKey,
@@ -60,6 +60,11 @@ pub(crate) static BALANCE: PerCpuArray<Balance> = PerCpuArray::with_max_entries(
 /// Token buckets for events.
 #[map]
 pub(crate) static BUCKETS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(BUCKET_SLOTS, 0);
+
+/// Peers whose buckets are empty in this tick. It belongs to the programs of one load.
+#[map]
+pub(crate) static SPENT: PerCpuArray<[Spent; SPENT_SLOTS as usize]> =
+    PerCpuArray::with_max_entries(1, 0);
 
 /// Flows that may be forgotten: UDP, echo, half-open and closing TCP; at load.
 #[map]

@@ -1,15 +1,16 @@
 //! The last step of every packet: counters, budgets, ring buffer. Each denied packet is counted once in the balance, here and nowhere else.
 
-use agent_common::budget::{Bucket, bucket_of_all, bucket_of_peer};
+use agent_common::budget::{Bucket, Spent, bucket_of_all, bucket_of_peer, spent_slot};
 use agent_common::event::{DenyEvent, Direction, Hook, Summary};
 use agent_common::frame::Frame;
 use agent_common::lookup::Lookup;
-use agent_common::tables::{Balance, Budget, Head, NO_RULE, RuleCounter, facts, reason_slot};
+use agent_common::tables::{Balance, Head, NO_RULE, RuleCounter, facts, reason_slot};
 use agent_common::trie::class_of;
 use agent_common::verdict::{Action, Reason, Through, Verdict};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 
+use crate::cursor::element;
 use crate::maps;
 use crate::world::World;
 
@@ -107,7 +108,12 @@ pub(crate) fn refused<C: Call>(call: &C, world: &World, summary: &Summary, verdi
         }
         return;
     }
-    let sent = emit(call, world, summary, verdict);
+    // In line where the next packet of a flood is due: the two calls of the kernel are dear enough. Elsewhere it would cost the packets that
+    // pass, whose registers it takes.
+    let sent = match C::HOOK {
+        Hook::Xdp => emit(call, world, summary, verdict),
+        Hook::Tc => emit_apart(call, world, summary, verdict),
+    };
     match (audited, sent) {
         (false, true) => balance.reported += 1,
         (false, false) => balance.lost += 1,
@@ -116,20 +122,54 @@ pub(crate) fn refused<C: Call>(call: &C, world: &World, summary: &Summary, verdi
     }
 }
 
-/// Whether both buckets, the peer's and that of all its kind, have an event left.
+/// The same out of line, for the programs of rare packets: what is called for such a packet lies above their own stack, of which 512 octets
+/// are all there is.
+#[inline(never)]
+pub(crate) fn refused_apart<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) {
+    refused(call, world, summary, verdict);
+}
+
+/// Whether both buckets, the peer's and that of all its kind, have an event left; then it is taken from both. In a flood from everywhere the
+/// bucket of all is empty, and no peer's, which is in nobody's cache, is looked for.
 #[inline(always)]
 fn granted(world: &World, direction: Direction, summary: &Summary) -> bool {
     let peer = match direction {
         Direction::Ingress => summary.source,
         Direction::Egress => summary.destination,
     };
+    let generation = world.head.generation;
+    match spent(peer) {
+        Some(spent) if !spent.is(peer, world.now, generation) => {}
+        _ => return false,
+    }
     let known = is_acquaintance(world, summary.family, peer);
-    let [strangers, acquaintances] = &world.head.budget_peer;
-    let per_peer = if known { acquaintances } else { strangers };
     let [strangers, acquaintances] = &world.head.budget_all;
     let in_all = if known { acquaintances } else { strangers };
-    take(bucket_of_peer(known, peer), per_peer, world.now)
-        && take(bucket_of_all(known), in_all, world.now)
+    let Some(all) = bucket(bucket_of_all(known)) else {
+        return false;
+    };
+    if !all.refill(in_all, world.now) {
+        return false;
+    }
+    let [strangers, acquaintances] = &world.head.budget_peer;
+    let per_peer = if known { acquaintances } else { strangers };
+    let Some(of_peer) = bucket(bucket_of_peer(known, peer)) else {
+        return false;
+    };
+    if !of_peer.take(per_peer, world.now) {
+        // Looked up anew: once a tick, and it need not be kept until here.
+        if let Some(spent) = spent(peer) {
+            *spent = Spent {
+                peer,
+                tick: world.now,
+                generation,
+                reserved: 0,
+            };
+        }
+        return false;
+    }
+    all.spend();
+    true
 }
 
 #[inline(always)]
@@ -145,17 +185,26 @@ fn is_acquaintance(world: &World, family: u16, peer: [u64; 2]) -> bool {
 }
 
 #[inline(always)]
-fn take(bucket: u32, budget: &Budget, now: u32) -> bool {
-    let Some(bucket) = maps::BUCKETS.get_ptr_mut(bucket) else {
-        return false;
-    };
+fn spent(peer: [u64; 2]) -> Option<&'static mut Spent> {
+    let slots = maps::SPENT.get_ptr_mut(0)?;
     // SAFETY: this CPU's own value, as for the balance.
-    let bucket: &mut Bucket = unsafe { &mut *bucket };
-    bucket.take(budget, now)
+    Some(unsafe { &mut *element(slots, spent_slot(peer)) })
 }
 
-/// Out of line: it needs the stack, and only what is within its budget costs the call.
+#[inline(always)]
+fn bucket(index: u32) -> Option<&'static mut Bucket> {
+    let bucket = maps::BUCKETS.get_ptr_mut(index)?;
+    // SAFETY: this CPU's own value, as for the balance; the bucket of all is never one of a peer.
+    Some(unsafe { &mut *bucket })
+}
+
 #[inline(never)]
+fn emit_apart<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -> bool {
+    emit(call, world, summary, verdict)
+}
+
+/// Writes the event.
+#[inline(always)]
 fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -> bool {
     let (uid, cgroup) = call.sender();
     let Some(mut entry) = maps::EVENTS.reserve::<DenyEvent>(0) else {
@@ -172,8 +221,10 @@ fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -
         direction: C::DIRECTION as u8,
         hook: C::HOOK as u8,
         reserved: 0,
-        cgroup,
+        cgroup: u64::MAX,
     });
+    // SAFETY: a field of the entry. Volatile: zeros on both sides of an odd place would be written octet by octet.
+    unsafe { (&raw mut event.cgroup).write_volatile(cgroup) };
     event.packet.length = call.length(summary.length);
     // No wake-up: it costs six times the event, and the reader polls.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));

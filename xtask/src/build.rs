@@ -118,6 +118,8 @@ fn compile(toolchain: &Toolchain, machine: &str, target: &Path) -> Result<()> {
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        // The linker has copies expanded in order, which turns the expansion of clearing off: it would be a call that clears octet by octet.
+        "-Clink-arg=--llvm-args=--max-store-memset=16".to_owned(),
         // The same object from any directory of any machine; where several fit, the last counts.
         format!(
             "--remap-path-prefix={}/lib/rustlib/src=.",
