@@ -18,8 +18,12 @@ const LESS: u32 = 20;
 fn counted() -> Result<BTreeMap<String, Cost>> {
     Namespace::new("costs")?.enter(|| {
         let mut rows = Rows::load(BPF_OBJECT, "")?;
-        let names: Vec<String> = rows.rows.iter().map(|row| row.name.clone()).collect();
-        let each = names.into_iter().enumerate();
+        let named = rows.rows.iter().enumerate();
+        let counted = named.filter(|(_, row)| row.counts());
+        let each: Vec<_> = counted
+            .map(|(number, row)| (number, row.name.clone()))
+            .collect();
+        let each = each.into_iter();
         each.map(|(number, name)| {
             let cost = rows.cost(number).with_context(|| name.clone())?;
             Ok((name, cost))

@@ -3,7 +3,7 @@
 //! Structures are the commands' parts of `union bpf_attr` (include/uapi/linux/bpf.h).
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_MAP_LOOKUP_ELEM: i32 = 1;
@@ -13,6 +13,7 @@ const BPF_PROG_TEST_RUN: i32 = 10;
 const BPF_LINK_CREATE: i32 = 28;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
@@ -20,6 +21,11 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 pub(crate) const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
+/// The helper that jumps into another program and does not come back.
+pub(crate) const TAIL_CALL: i32 = 12;
+
+/// In place of a register: the constant is a map, by its descriptor.
+const BPF_PSEUDO_MAP_FD: u8 = 1;
 /// In place of a register: the constant is a map's value, by the map's descriptor.
 const BPF_PSEUDO_MAP_VALUE: u8 = 2;
 
@@ -81,6 +87,9 @@ struct Load {
     log: u64,
     kernel: u32,
     flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
 }
 
 #[repr(C)]
@@ -185,17 +194,50 @@ impl Array {
 
     /// Where they lie, into a register: a constant of two instructions.
     pub(crate) fn address_into(&self, register: u8) -> [Instruction; 2] {
-        [
-            instruction(
-                0x18,
-                register,
-                BPF_PSEUDO_MAP_VALUE,
-                0,
-                self.map.as_raw_fd(),
-            ),
-            instruction(0, 0, 0, 0, 0),
-        ]
+        constant(register, BPF_PSEUDO_MAP_VALUE, &self.map)
     }
+}
+
+/// One program, for others to jump into.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    map: OwnedFd,
+}
+
+impl Programs {
+    /// Puts the program at index 0.
+    pub(crate) fn of(program: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut create = Create {
+            kind: BPF_MAP_TYPE_PROG_ARRAY,
+            key: 4,
+            value: 4,
+            entries: 1,
+            ..Create::default()
+        };
+        let map = made(BPF_MAP_CREATE, &mut create)?;
+        let (key, value) = (0_u32, program.as_raw_fd());
+        let mut element = Element {
+            map: number(&map)?,
+            key: std::ptr::from_ref(&key) as u64,
+            value: std::ptr::from_ref(&value) as u64,
+            ..Element::default()
+        };
+        bpf(BPF_MAP_UPDATE_ELEM, &mut element)?;
+        Ok(Self { map })
+    }
+
+    /// The map, into a register: a constant of two instructions.
+    pub(crate) fn address_in(&self, register: u8) -> [Instruction; 2] {
+        constant(register, BPF_PSEUDO_MAP_FD, &self.map)
+    }
+}
+
+/// A constant of two instructions that the kernel makes of a map.
+fn constant(register: u8, kind: u8, map: &OwnedFd) -> [Instruction; 2] {
+    [
+        instruction(0x18, register, kind, 0, map.as_raw_fd()),
+        instruction(0, 0, 0, 0, 0),
+    ]
 }
 
 /// Has the kernel load an XDP program.
@@ -206,6 +248,8 @@ pub(crate) fn load(program: &[Instruction], flags: u32) -> io::Result<OwnedFd> {
         code: program.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         flags,
+        // Programs that jump into each other must be of one attach type (Linux 6.18).
+        attach_type: BPF_XDP,
         ..Load::default()
     };
     made(BPF_PROG_LOAD, &mut load)
@@ -221,6 +265,31 @@ pub(crate) fn attach(program: &OwnedFd, interface: u32) -> io::Result<OwnedFd> {
         ..Link::default()
     };
     made(BPF_LINK_CREATE, &mut link)
+}
+
+/// What came of test runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// What the program returned last.
+    pub returned: u32,
+    /// Mean of a run.
+    pub nanoseconds: u32,
+}
+
+/// Runs an XDP program over a frame again and again, each time as it left it.
+pub(crate) fn run(program: &OwnedFd, frame: &[u8], repeat: u32) -> io::Result<Ran> {
+    let mut run = Run {
+        program: number(program)?,
+        data_size: length(frame.len())?,
+        data: frame.as_ptr() as u64,
+        repeat,
+        ..Run::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut run)?;
+    Ok(Ran {
+        returned: run.returned,
+        nanoseconds: run.duration,
+    })
 }
 
 /// Runs an XDP program over live frames: what it does with them happens.

@@ -1,29 +1,24 @@
 //! How cost grows: with rules, with prefixes, with flows, with processors.
 //!
-//! A packet's time by test runs of one packet with hot caches, which shows what the tables ask for; and on two cables with a processor for
-//! each, which shows what processors share.
+//! A packet's time by test runs: of one packet with hot caches, which shows what the tables ask for, and of every flow's in turn; and on two
+//! cables with a processor for each, which shows what processors share.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use agent_common::event::Direction;
-use agent_common::flow::{FlowEntry, FlowKey, FlowState, FlowTable};
-use agent_common::net::{IpProto, V4};
-use agent_common::tables::Switch;
-use agent_common::verdict::Action;
 use anyhow::{Context as _, Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use portcullis::compile::{Settings, compile};
 use portcullis::dataplane::testrun::Entry;
-use portcullis::dataplane::{BankSizes, Dataplane, Options};
 use portcullis::rule::{Peers, Rule};
 
-use super::hosts::{GUARDED, Pair, configuration, guarded};
-use super::policy::{admits, closed, facts, prefixes};
+use super::hosts::{Pair, configuration, guarded};
+use super::loaded::{HOST, InForce, Loaded, PEER, Sent};
+use super::policy::{admits, prefixes};
 use super::report::{Chart, Limit, Line, Measured, Samples};
+use super::varied::Vary;
 use super::wire::flood;
 use super::{Effort, Subject, on_a_host};
 use crate::daemon::Agent;
@@ -34,7 +29,6 @@ use crate::packet::tcp;
 pub const TITLE: &str = "how the cost of a packet grows with rules, prefixes, flows and processors";
 
 const ROUNDS: u32 = 7;
-const PEER: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x1234, 0x5678, 0, 0, 0, 9);
 const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const SERVICE: u16 = 443;
@@ -53,7 +47,9 @@ const RULES: [(&str, [(u16, u32); 4]); 2] = [
 /// What a policy of this size may cost more than the smallest one.
 const FLAT: f64 = 1.10;
 const PREFIXES: [u32; 5] = [1, 100, 1_000, 10_000, 100_000];
-const FLOWS: [u32; 4] = [1, 1_000, 10_000, 64_000];
+const FLOWS: [u16; 4] = [1, 1_000, 10_000, 60_000];
+/// The first port of this host's flows.
+const FIRST: u16 = 1_024;
 
 /// Something that grows: the same packet over policies or tables of several sizes.
 struct Growth {
@@ -61,75 +57,32 @@ struct Growth {
     /// What the size counts.
     of: &'static str,
     limit: Option<f64>,
-    sizes: Vec<(u32, Loaded)>,
+    sizes: Vec<(u32, Size)>,
 }
 
 /// Programs with a policy, and the packet.
-struct Loaded {
-    dataplane: Dataplane,
-    frame: Vec<u8>,
-    passes: bool,
+struct Size {
+    loaded: Loaded,
+    sent: Sent,
     samples: Samples,
 }
 
-impl Loaded {
-    fn new(
-        object: &[u8],
-        name: &str,
-        rules: Vec<Rule>,
-        (frame, passes): (Vec<u8>, bool),
-    ) -> Result<Self> {
-        let options = Options {
-            root: PathBuf::from("/sys/fs/bpf").join(name),
-            ..Options::default()
-        };
-        let tables = compile(&closed(rules), &facts(), &Settings::default())
-            .map_err(|errors| anyhow::anyhow!("{name}: {errors:?}"))?;
-        let sizes = BankSizes::of(&tables).with_room();
-        let mut dataplane = Dataplane::load(object, sizes, &options)?;
-        dataplane.write(0, &tables, 1)?;
-        dataplane.switch_to(Switch::to(0, 0, 1))?;
+impl Size {
+    fn new(object: &[u8], name: &str, policy: InForce, sent: Sent) -> Result<Self> {
         Ok(Self {
-            dataplane,
-            frame,
-            passes,
+            loaded: Loaded::new(object, name, policy).with_context(|| name.to_owned())?,
+            sent,
             samples: Samples::default(),
         })
     }
+}
 
-    /// Nanoseconds of a packet whose tables are hot.
-    fn turn(&mut self, repeat: u32) -> Result<f64> {
-        self.run(1_000)?;
-        self.run(repeat)
-    }
-
-    fn run(&mut self, repeat: u32) -> Result<f64> {
-        let ran = self
-            .dataplane
-            .test_run(Entry::XdpIngress, &self.frame, &[], repeat)?;
-        ensure!(
-            ran.passed == self.passes,
-            "the packet {} pass",
-            if ran.passed { "did" } else { "did not" }
-        );
-        Ok(ran.nanoseconds as f64)
-    }
-
-    /// Enters so many flows of the host's own to [`PEER`], the first of which is the packet's.
-    fn track(&mut self, count: u32) -> Result<()> {
-        let begun = tcp((GUARDED.into(), 1_024), (PEER.into(), SERVICE), "S").frame()?;
-        let ran = self.dataplane.test_run(Entry::TcEgress, &begun, &[], 1)?;
-        ensure!(ran.passed, "the SYN of the tracked flow was denied");
-        let now = self.dataplane.clock().now()?.tick();
-        let mut flows = self.dataplane.flows(FlowTable::Established)?;
-        for number in 0..count {
-            let port = u16::try_from(1_024 + number).context("a port")?;
-            let (host, peer) = (V4(GUARDED.to_bits()), V4(PEER.to_bits()));
-            let key = FlowKey::new(IpProto::TCP, host, port, peer, SERVICE);
-            let entry = FlowEntry::new(now, 1, FlowState::Established, Action::Allow, 0);
-            flows.insert(&key, entry.record())?;
-        }
-        Ok(())
+fn sent(frame: Vec<u8>, passes: bool) -> Sent {
+    Sent {
+        frame,
+        passes,
+        entry: Entry::XdpIngress,
+        vary: None,
     }
 }
 
@@ -183,9 +136,9 @@ impl Growth {
         const TURNS: u32 = 9;
         let mut turns = vec![Samples::default(); self.sizes.len()];
         for _ in 0..TURNS {
-            for ((_, loaded), turns) in self.sizes.iter_mut().zip(&mut turns) {
+            for ((_, size), turns) in self.sizes.iter_mut().zip(&mut turns) {
                 if !turns.failed() {
-                    turns.add(loaded.turn(repeat / TURNS + 1));
+                    turns.add(size.loaded.time(&size.sent, repeat / TURNS + 1));
                 }
             }
         }
@@ -240,11 +193,11 @@ fn of_rules(object: &[u8], shape: &str, sizes: &[(u16, u32)], admitted: bool) ->
         });
         // The second of the prefixes, at the last of the ports or the one behind it.
         let to = 1_000 + 2 * (ports - 1) + u16::from(!admitted);
-        let frame = tcp((PEER.into(), 40_000), (GUARDED.into(), to), "S").frame()?;
+        let frame = tcp((PEER.into(), 40_000), (HOST.into(), to), "S").frame()?;
         let rules: Vec<Rule> = rules.collect();
         let count = rules.len();
         let pins = pins(&name, count);
-        let loaded = Loaded::new(object, &pins, rules, (frame, admitted))?;
+        let loaded = Size::new(object, &pins, InForce::only(rules), sent(frame, admitted))?;
         anyhow::Ok((u32::try_from(count)?, loaded))
     });
     let sizes = loaded.collect::<Result<_>>()?;
@@ -261,7 +214,7 @@ fn of_prefixes(object: &[u8], v6: bool) -> Result<Growth> {
     let (peer, host): (IpAddr, IpAddr) = if v6 {
         (PEER6.into(), HOST6.into())
     } else {
-        (PEER.into(), GUARDED.into())
+        (PEER.into(), HOST.into())
     };
     let own = if v6 {
         IpNet::V6(Ipv6Net::new_assert(PEER6, 128))
@@ -277,7 +230,12 @@ fn of_prefixes(object: &[u8], v6: bool) -> Result<Growth> {
         let pins = pins(name, count as usize);
         Ok((
             count,
-            Loaded::new(object, &pins, rules, (frame.clone(), true))?,
+            Size::new(
+                object,
+                &pins,
+                InForce::only(rules),
+                sent(frame.clone(), true),
+            )?,
         ))
     });
     Ok(Growth {
@@ -288,17 +246,26 @@ fn of_prefixes(object: &[u8], v6: bool) -> Result<Growth> {
     })
 }
 
+/// Replies of all flows in turn, which asks more of the caches the more there are.
 fn of_flows(object: &[u8]) -> Result<Growth> {
-    let frame = tcp((PEER.into(), SERVICE), (GUARDED.into(), 1_024), "A").frame()?;
+    let frame = tcp((PEER.into(), SERVICE), (HOST.into(), FIRST), "A").frame()?;
     let loaded = FLOWS.iter().map(|&count| {
-        let rules = vec![admits(0, Direction::Egress, SERVICE, Peers::Any)];
-        let pins = pins("flows", count as usize);
-        let mut loaded = Loaded::new(object, &pins, rules, (frame.clone(), true))?;
-        loaded.track(count)?;
-        Ok((count, loaded))
+        let policy = InForce {
+            flows: FIRST..FIRST + count,
+            ..InForce::only(vec![admits(0, Direction::Egress, SERVICE, Peers::Any)])
+        };
+        let sent = Sent {
+            vary: Some(Vary::Ports {
+                first: FIRST,
+                count,
+            }),
+            ..sent(frame.clone(), true)
+        };
+        let size = Size::new(object, &pins("flows", count.into()), policy, sent)?;
+        Ok((u32::from(count), size))
     });
     Ok(Growth {
-        name: "reply of a tracked flow".to_owned(),
+        name: "replies of tracked flows in turn".to_owned(),
         of: "flows",
         limit: None,
         sizes: loaded.collect::<Result<_>>()?,

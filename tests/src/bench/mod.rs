@@ -3,9 +3,12 @@
 //! Figures of one run on one machine, in rounds that measure everything in turn: absolute times mean little elsewhere, ratios do. Each part
 //! lives on throw-away hosts, which are gone with this process, however it ends.
 
+pub mod answers;
 pub mod bare;
+pub mod bulk;
 pub mod chart;
 pub mod control;
+mod described;
 pub mod events;
 pub mod growth;
 pub mod hosts;
@@ -16,6 +19,7 @@ pub mod report;
 pub mod rival;
 pub mod rows;
 pub mod streams;
+pub mod varied;
 pub mod wire;
 
 use std::time::Duration;
@@ -82,7 +86,7 @@ impl Effort {
 pub struct Subject<'a> {
     /// The BPF object.
     pub object: &'a [u8],
-    /// Only rows whose name has this in it, of those by test runs.
+    /// Only rows whose name has this in it, of those by test runs and of those of connections.
     pub only: &'a str,
 }
 
@@ -95,7 +99,10 @@ pub fn run(part: Part, effort: Effort, subject: Subject<'_>) -> Section {
             only_rows(on_a_host(|| packet::measure(effort, subject))),
         ),
         Part::Wire => (wire::TITLE, only_rows(wire::measure(effort))),
-        Part::Streams => (streams::TITLE, only_rows(streams::measure(effort))),
+        Part::Streams => (
+            streams::TITLE,
+            only_rows(streams::measure(effort, subject.only)),
+        ),
         Part::Control => (control::TITLE, only_rows(control::measure(effort, subject))),
         Part::Events => (events::TITLE, only_rows(events::measure(effort, subject))),
         Part::Growth => (growth::TITLE, growth::measure(effort, subject)),

@@ -78,8 +78,6 @@ impl FromIterator<f64> for Samples {
 pub enum Limit {
     /// Times what it is compared with.
     Ratio(f64),
-    /// More than what it is compared with by this, in the row's unit.
-    More(f64),
     /// This, in the row's unit, whatever it is compared with.
     Figure(f64),
 }
@@ -105,8 +103,6 @@ pub struct Measured {
     pub peer: f64,
     /// Median of each round's ratio.
     pub ratio: f64,
-    /// Median of each round's difference, in the row's unit.
-    pub more: f64,
     /// Most that it may be.
     pub limit: Option<Limit>,
     /// Why there are no figures, of it or of what it is compared with. Such a row does not hold.
@@ -166,9 +162,8 @@ impl Measured {
         let peer = against.map_or(&nothing, |(_, peer)| peer);
         let mut sorted = samples.taken.clone();
         sorted.sort_by(f64::total_cmp);
-        let rounds = || samples.taken.iter().zip(&peer.taken);
-        let ratios: Vec<f64> = rounds().map(|(ours, peer)| ours / peer).collect();
-        let more: Vec<f64> = rounds().map(|(ours, peer)| ours - peer).collect();
+        let rounds = samples.taken.iter().zip(&peer.taken);
+        let ratios: Vec<f64> = rounds.map(|(ours, peer)| ours / peer).collect();
         let of_peer = peer.failure.as_ref().zip(against);
         let mut failure = samples
             .failure
@@ -190,7 +185,6 @@ impl Measured {
             most: sorted.last().copied().unwrap_or(f64::NAN),
             peer: peer.median(),
             ratio: median(&ratios),
-            more: median(&more),
             limit,
             failure,
             holds: false,
@@ -200,16 +194,14 @@ impl Measured {
             && match limit {
                 None => true,
                 Some(Limit::Ratio(most)) => row.ratio <= most,
-                Some(Limit::More(most)) => row.more <= most,
                 Some(Limit::Figure(most)) => row.median <= most,
             };
         row
     }
 
     fn compared(&self) -> String {
-        match (self.limit, &self.against) {
-            (Some(Limit::More(_)), _) if self.more.is_finite() => format!("{:+.0}", self.more),
-            (_, Some(_)) if self.ratio.is_finite() => format!("{:.2}", self.ratio),
+        match &self.against {
+            Some(_) if self.ratio.is_finite() => format!("{:.2}", self.ratio),
             _ => "-".to_owned(),
         }
     }
@@ -218,7 +210,6 @@ impl Measured {
         match self.limit {
             None => "-".to_owned(),
             Some(Limit::Ratio(most)) => format!("{most:.2}"),
-            Some(Limit::More(most)) => format!("{most:+.0}"),
             Some(Limit::Figure(most)) => number(most),
         }
     }
@@ -353,7 +344,7 @@ mod tests {
         let peer = samples(&[44.0, 120.0, 50.0]);
         let row = Measured::beside("ours", "ns", &ours, ("peer", &peer), Some(limit));
         assert_eq!((row.median, row.least, row.most), (24.0, 22.0, 60.0));
-        assert_eq!((row.peer, row.ratio, row.more), (50.0, 0.5, -26.0));
+        assert_eq!((row.peer, row.ratio), (50.0, 0.5));
         let section = section(row);
         assert_eq!(section.holds(), holds, "{limit:?}");
         assert_eq!(table(&section).contains("OVER"), !holds, "{limit:?}");
@@ -363,8 +354,6 @@ mod tests {
     fn a_row_over_its_limit_says_so() {
         check(Limit::Ratio(0.5), true);
         check(Limit::Ratio(0.49), false);
-        check(Limit::More(-26.0), true);
-        check(Limit::More(-27.0), false);
         check(Limit::Figure(24.0), true);
         check(Limit::Figure(23.0), false);
     }

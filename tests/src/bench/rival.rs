@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 
+use super::loaded::{HOST, PEER};
 use crate::link::cable;
 use crate::netns::Namespace;
+use crate::packet::tcp;
 use crate::process;
 
 /// xdp-filter in force on a throw-away host.
@@ -19,11 +21,15 @@ pub struct XdpFilter {
 
 /// What it looks at where the comparison is with it.
 pub const FEATURES: &str = "tcp,udp,ipv4";
+/// All that it can look at.
+pub const ALL_FEATURES: &str = "tcp,udp,ipv4,ipv6,ethernet";
+/// The TCP port that it lets in.
+const OPEN: u16 = 9;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 impl XdpFilter {
-    /// Loads it. TCP port 9 is the one that it lets in.
+    /// Loads it.
     ///
     /// # Errors
     /// Where xdp-filter is missing or refuses.
@@ -35,7 +41,7 @@ impl XdpFilter {
         )?;
         for line in [
             &format!("xdp-filter load -m native -p deny -f {features} eth0"),
-            "xdp-filter port -p tcp -m dst 9",
+            &format!("xdp-filter port -p tcp -m dst {OPEN}"),
         ] {
             let done = process::output(&mut hosts[0].words(line), LIMIT)
                 .with_context(|| format!("`{line}` (Debian's package xdp-tools)"))?;
@@ -62,6 +68,14 @@ impl XdpFilter {
             program,
             _hosts: hosts,
         })
+    }
+
+    /// A segment to the port that it lets in.
+    ///
+    /// # Errors
+    /// None that is expected.
+    pub fn allowed() -> Result<Vec<u8>> {
+        tcp((PEER.into(), 40_000), (HOST.into(), OPEN), "S").frame()
     }
 
     /// Mean nanoseconds of a frame.

@@ -1,26 +1,19 @@
 //! What connections cost on a cable: bulk data by iperf3, one octet to and fro, and connections that are opened and closed. Both ends share a
 //! processor: what is measured is all the work of both, not how fast one processor wakes another or which of the two is the slower.
-//!
-//! Questions and answers are this program's own, over plain TCP sockets.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
+use anyhow::{Context as _, Result};
 
 use super::Effort;
+use super::answers::{Answers, answer, connection};
 use super::bare::{self, Bare};
-use super::hosts::{GUARDED, OPEN, Pair, QUESTIONS, configuration, nft, pin_to, segments};
+use super::bulk::Bulk;
+use super::hosts::{OPEN, Pair, configuration, nft};
 use super::report::{Limit, Measured, Samples};
 use super::wire::stateful;
 use crate::daemon::Agent;
 use crate::link::wait_listens;
-use crate::netns::Namespace;
 use crate::process::Running;
 
 /// What its rows are about.
@@ -28,7 +21,8 @@ pub const TITLE: &str =
     "what a guarded server's connections cost, beside nftables, a bare program and nothing";
 
 const ROUNDS: u32 = 9;
-const LIMIT: Duration = Duration::from_secs(15);
+/// Turns of each server in a round.
+const TURNS: u32 = 12;
 
 const NOTHING: &str = "nothing";
 const STATEFUL: &str = "nft stateful, in and out";
@@ -92,7 +86,7 @@ struct Site {
 ///
 /// # Errors
 /// None: what can't be measured is a row that fails.
-pub fn measure(effort: Effort) -> Result<Vec<Measured>> {
+pub fn measure(effort: Effort, only: &str) -> Result<Vec<Measured>> {
     let mut subjects = [
         subject(NOTHING, |_| Ok((None, None))),
         subject(STATEFUL, |pair| {
@@ -105,17 +99,19 @@ pub fn measure(effort: Effort) -> Result<Vec<Measured>> {
         }),
         subject("ours, hook xdp", |pair| ours(pair, "xdp")),
     ];
+    let wanted = || {
+        let whats = WHATS.iter().enumerate();
+        whats.filter(|(_, (what, _))| what.name().contains(only))
+    };
     for round in 0..effort.rounds(ROUNDS) {
         effort.progress("streams", round, ROUNDS);
-        for (at, (what, _)) in WHATS.iter().enumerate() {
-            for subject in &mut subjects {
-                subject.measure(at, *what, effort.slice);
-            }
+        for (at, (what, _)) in wanted() {
+            in_turns(&mut subjects, at, *what, effort.slice / TURNS);
         }
     }
     let [nothing, stateful, tc, passing, xdp] = &subjects;
     let mut rows = Vec::new();
-    for (at, (what, limit)) in WHATS.iter().enumerate() {
+    for (at, (what, limit)) in wanted() {
         let mut row = |of: &Subject, peer: Option<&Subject>, limit: Option<f64>| {
             let name = format!("{}: {}", what.name(), of.name);
             let none = Samples::failure("not prepared");
@@ -162,22 +158,38 @@ fn ours(pair: &Pair, hook: &str) -> Result<Guard> {
     Ok((None, Some(Agent::start(&pair.guarded, &text, "json")?)))
 }
 
-impl Subject {
-    fn measure(&mut self, at: usize, what: What, slice: Duration) {
-        let (Some(site), Some(samples)) = (&self.site, self.samples.get_mut(at)) else {
-            return;
+/// A round of one thing for all servers: a turn of each, and again. The median of its turns counts.
+fn in_turns(subjects: &mut [Subject], at: usize, what: What, slice: Duration) {
+    let (mut sites, mut rounds) = (Vec::new(), Vec::new());
+    for subject in subjects {
+        let Some(samples) = subject.samples.get_mut(at) else {
+            continue;
         };
-        if samples.failed() {
-            return;
+        let Some(site) = subject.site.as_ref().filter(|_| !samples.failed()) else {
+            continue;
+        };
+        match site.turn(what, slice) {
+            Ok(turn) => {
+                sites.push(turn);
+                rounds.push((samples, Samples::default()));
+            }
+            Err(error) => samples.add(Err(error.context(what.name()))),
         }
-        let sample = match what {
-            What::Stream(count) => site.stream(count),
-            What::Answer(part) => site.answer(slice, part),
-            What::Connection => site.connection(slice),
-        };
-        samples.add(sample.with_context(|| what.name()));
+    }
+    for _ in 0..TURNS {
+        for (turn, (_, turns)) in sites.iter_mut().zip(&mut rounds) {
+            if !turns.failed() {
+                turns.add(turn());
+            }
+        }
+    }
+    for (samples, turns) in rounds {
+        samples.add(turns.into_median().with_context(|| what.name()));
     }
 }
+
+/// What is measured in a turn.
+type Turn<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
 impl Site {
     fn new(guard: impl FnOnce(&Pair) -> Result<Guard>) -> Result<Self> {
@@ -198,131 +210,16 @@ impl Site {
         })
     }
 
-    /// Microseconds of a megabyte that is sent to the server.
-    fn stream(&self, count: u32) -> Result<f64> {
-        let line = format!(
-            "iperf3 --client {GUARDED} --port {OPEN} --time 1 --parallel {count} --affinity 0,0 --json --connect-timeout 3000"
-        );
-        let output = self.pair.peer.output(&line, LIMIT)?;
-        let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(output.status.success(), "iperf3: {}", said["error"]);
-        let rate = said["end"]["sum_received"]["bits_per_second"].as_f64();
-        let rate = rate.filter(|rate| *rate > 0.0).context("iperf3: no rate")?;
-        Ok(8e12 / rate)
-    }
-
-    /// A percentile of the microseconds until an octet comes back.
-    fn answer(&self, slice: Duration, part: usize) -> Result<f64> {
-        let before = segments(&self.pair.guarded)?;
-        let mut times = self.pair.peer.enter(|| {
-            pin_to(0)?;
-            let mut stream = connect()?;
-            let (mut times, mut octet) = (Vec::new(), [0]);
-            let began = Instant::now();
-            while times.is_empty() || began.elapsed() < slice {
-                let moment = Instant::now();
-                stream.write_all(b"?")?;
-                stream.read_exact(&mut octet)?;
-                times.push(moment.elapsed().as_nanos() as f64 / 1e3);
+    /// Gets ready to measure.
+    fn turn(&self, what: What, slice: Duration) -> Result<Turn<'_>> {
+        let pair = &self.pair;
+        Ok(match what {
+            What::Stream(count) => {
+                let bulk = Bulk::begin(pair, count)?;
+                Box::new(move || bulk.turn())
             }
-            anyhow::Ok(times)
-        })??;
-        let arrived = segments(&self.pair.guarded)? - before;
-        ensure!(
-            arrived >= times.len() as u64,
-            "{arrived} segments of {} questions",
-            times.len()
-        );
-        times.sort_by(f64::total_cmp);
-        let at = (times.len() * part / 100).min(times.len() - 1);
-        times.get(at).copied().context("no answers")
-    }
-
-    /// Microseconds of a connection, with a question and its answer.
-    fn connection(&self, slice: Duration) -> Result<f64> {
-        self.pair.peer.enter(|| {
-            pin_to(0)?;
-            let began = Instant::now();
-            let mut times = Vec::new();
-            while times.is_empty() || began.elapsed() < slice {
-                let moment = Instant::now();
-                let mut stream = connect()?;
-                stream.write_all(b"?")?;
-                stream.read_exact(&mut [0])?;
-                // Reset: else ports would run out, each waiting for a minute.
-                let reset = libc::linger {
-                    l_onoff: 1,
-                    l_linger: 0,
-                };
-                setsockopt(&stream, sockopt::Linger, &reset)?;
-                drop(stream);
-                times.push(moment.elapsed().as_nanos() as f64 / 1e3);
-            }
-            Ok(super::report::median(&times))
-        })?
-    }
-}
-
-fn connect() -> Result<TcpStream> {
-    let to = SocketAddr::from((GUARDED, QUESTIONS));
-    let stream = TcpStream::connect_timeout(&to, LIMIT)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    Ok(stream)
-}
-
-/// A server that sends each octet back; it ends when this value goes.
-struct Answers {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Answers {
-    fn start(host: &Namespace) -> Result<Self> {
-        let listener = host.enter(|| TcpListener::bind((GUARDED, QUESTIONS)))??;
-        let stop = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&stop);
-        listener.set_nonblocking(true)?;
-        let thread = thread::spawn(move || serve(&listener, &ended));
-        Ok(Self {
-            stop,
-            thread: Some(thread),
+            What::Answer(part) => Box::new(move || answer(pair, slice, part)),
+            What::Connection => Box::new(move || connection(pair, slice)),
         })
     }
-}
-
-impl Drop for Answers {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A server that panicked has answered nothing, which the rows say.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// One client after the other.
-fn serve(listener: &TcpListener, ended: &AtomicBool) {
-    // Where there is no such processor the client says so.
-    let _ = pin_to(0);
-    while !ended.load(Ordering::Relaxed) {
-        if !crate::service::readable(listener) {
-            continue;
-        }
-        match listener.accept() {
-            Ok((client, _)) => answer(client),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// Until the client goes, which it does by a reset.
-fn answer(mut client: TcpStream) {
-    let (mut octet, limit) = ([0], Some(LIMIT));
-    let ready = client.set_nonblocking(false).is_ok() && client.set_nodelay(true).is_ok();
-    if !ready || client.set_read_timeout(limit).is_err() {
-        return;
-    }
-    while client.read_exact(&mut octet).is_ok() && client.write_all(&octet).is_ok() {}
 }

@@ -27,7 +27,7 @@ struct Arguments {
     /// Milliseconds for which a row is measured in a round, where it is not test runs.
     #[arg(long, default_value_t = Effort::default().slice.as_millis() as u64)]
     slice: u64,
-    /// Only rows whose name has this in it, and xdp-filter's, of those by test runs.
+    /// Only rows whose name has this in it, of those by test runs and of connections.
     #[arg(long, default_value = "")]
     only: String,
     /// Another BPF object than the one that the agent carries, to compare two builds.
