@@ -130,25 +130,22 @@ const SECURED: (&str, u8) = ("sx0", 7);
 /// What kept it from trying.
 pub fn live() -> Result<()> {
     let outside = Outside::empty()?;
-    let mut devices = Vec::new();
-    for device in &DEVICES {
-        match device.make(&outside) {
-            Err(error) if is_unknown(&error) => {
-                skipped(device.name, "tc", device.kind);
-            }
-            made => {
-                made.context(device.name)?;
-                devices.push(device);
-            }
-        }
-    }
     let (cable, number) = SECURED;
     outside.cable(cable, &other(cable))?;
     addresses(&outside, (cable, &other(cable)), number)?;
-    let has_esp = match ipsec::between(&outside, cable, &other(cable), number) {
-        Err(error) if is_unknown(&error) => false,
-        made => made.map(|()| true)?,
-    };
+    let mut devices = Vec::new();
+    for device in &DEVICES {
+        if lacks(device.kind)? {
+            skipped(device.name, "tc", device.kind);
+            continue;
+        }
+        device.make(&outside).context(device.name)?;
+        devices.push(device);
+    }
+    let has_esp = !ipsec::is_lacking()?;
+    if has_esp {
+        ipsec::between(&outside, cable, &other(cable), number)?;
+    }
     for port in [OPEN, HIDDEN] {
         serve(port)?;
     }
@@ -187,16 +184,39 @@ pub fn live() -> Result<()> {
     detach()
 }
 
-/// Whether a kernel that was built without it said so: `ip`'s words for EOPNOTSUPP and EPROTONOSUPPORT.
-fn is_unknown(error: &anyhow::Error) -> bool {
-    let said = format!("{error:#}");
-    [
+/// Whether the kernel was built without devices of this kind. One is made for that alone: whatever else fails has another cause.
+fn lacks(kind: &str) -> Result<bool> {
+    const PROBE: &str = "probe0";
+    let made = match kind {
+        "vlan" => format!("link add link {} name {PROBE} type vlan id 9", SECURED.0),
+        kind => format!("link add {PROBE} type {kind}"),
+    };
+    if is_unknown(ip(&made))? {
+        return Ok(true);
+    }
+    ip(&format!("link del {PROBE}"))?;
+    Ok(false)
+}
+
+/// Whether the kernel does not know what `ip` asked it for. Any other failure stays one.
+pub(crate) fn is_unknown(asked: Result<()>) -> Result<bool> {
+    // Of net/core/rtnetlink.c, EOPNOTSUPP, EPROTONOSUPPORT, and net/xfrm/xfrm_state.c.
+    const WORDS: [&str; 4] = [
         "Unknown device type",
         "Operation not supported",
         "Protocol not supported",
-    ]
-    .iter()
-    .any(|words| said.contains(words))
+        "Requested type not found",
+    ];
+    match asked {
+        Ok(()) => Ok(false),
+        Err(error) => {
+            let said = format!("{error:#}");
+            match WORDS.iter().any(|words| said.contains(words)) {
+                true => Ok(true),
+                false => Err(error),
+            }
+        }
+    }
 }
 
 /// Says that something is not tried. Who reads it decides whether this kernel may lack it.

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::devices::{hosts, ip};
+use crate::devices::{hosts, ip, is_unknown};
 use crate::machine::Outside;
 
 /// How a packet is carried.
@@ -68,6 +68,38 @@ pub(crate) fn admitted(number: u8) -> Vec<IpAddr> {
         .collect()
 }
 
+/// Whether the kernel was built without ESP, asked by states of either family that nothing uses.
+///
+/// # Errors
+/// When it has it for one family alone, or does not say.
+pub(crate) fn is_lacking() -> Result<bool> {
+    let unknown = |source: &str, goal: &str| -> Result<bool> {
+        if is_unknown(state(source, goal, 1, Mode::Transport))? {
+            return Ok(true);
+        }
+        ip(&format!(
+            "xfrm state delete src {source} dst {goal} proto esp spi 1"
+        ))?;
+        Ok(false)
+    };
+    let four = unknown("192.0.2.1", "192.0.2.2")?;
+    let six = unknown("2001:db8::1", "2001:db8::2")?;
+    ensure!(
+        four == six,
+        "esp is lacking over IPv4: {four}, over IPv6: {six}"
+    );
+    Ok(four)
+}
+
+fn state(from: &str, to: &str, spi: u32, mode: Mode) -> Result<()> {
+    ip(&format!(
+        "xfrm state add src {from} dst {to} proto esp spi {spi} mode {} auth hmac(sha256) {} enc cbc(aes) {}",
+        mode.word(),
+        KEYS[0],
+        KEYS[1]
+    ))
+}
+
 /// Has both sides carry what they say to each other, on this cable.
 pub(crate) fn between(
     outside: &Outside,
@@ -108,13 +140,7 @@ fn side(mode: Mode, carriers: [IpAddr; 2], ends: [IpAddr; 2], device: &str) -> R
         ))?;
     }
     for (from, to) in [(own, other), (other, own)] {
-        let spi = spi(from, to);
-        ip(&format!(
-            "xfrm state add src {from} dst {to} proto esp spi {spi} mode {} auth hmac(sha256) {} enc cbc(aes) {}",
-            mode.word(),
-            KEYS[0],
-            KEYS[1]
-        ))?;
+        state(&from.to_string(), &to.to_string(), spi(from, to), mode)?;
     }
     for (direction, [from, to], [from_end, to_end]) in [
         ("out", [own, other], [own_end, other_end]),
