@@ -71,7 +71,7 @@ fn wait_reached(from: &Namespace, to: &str, expected: bool) {
 fn an_exception_ends_at_its_time() {
     let site = Site::new();
     let (_services, _agent) = serving(&site, "none", "");
-    let end = jiff::Timestamp::now() + Duration::from_secs(20);
+    let end = jiff::Timestamp::now() + Duration::from_secs(12);
     let allow = format!(
         "[allow.followed]\nreason = \"a test\"\ndirection = \"ingress\"\ntcp = [443]\npeers = \"{}\"\nexpires = {end:.0}\n",
         STRANGER[0]

@@ -1,4 +1,7 @@
 //! Tests that need root. Each makes throw-away hosts and leaves nothing behind.
+//!
+//! Several run at a time, each in a process of its own. Those that measure time stand in modules called `alone`, and run one after the other
+//! when the rest is done.
 
 #[cfg(test)]
 mod adopted;

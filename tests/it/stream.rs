@@ -227,7 +227,8 @@ fn generation(host: &Namespace) -> u32 {
 fn check(hook: &str, course: &Course) {
     let site = Site::new();
     let agent = Agent::start(&site.server, &policy(hook, 0), "json").unwrap();
-    let other = std::env::temp_dir().join(format!("portcullis-build-{}", std::process::id()));
+    let other = format!("portcullis-build-{}-{hook}", std::process::id());
+    let other = std::env::temp_dir().join(other);
     std::fs::create_dir_all(&other).unwrap();
     let another = another_build(&other);
     let mut operator = Operator {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -51,7 +52,11 @@ impl<'host> Manager<'host> {
     pub fn start(host: &'host Namespace) -> Result<Self> {
         let is_v2 = |mount: &&&str| Path::new(mount).join("cgroup.controllers").exists();
         let root = MOUNTS.iter().find(is_v2).context("cgroup v2 is mounted")?;
-        let cgroup = Path::new(root).join(format!("portcullis{}.slice", std::process::id()));
+        // Several may run at a time.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("portcullis{}systemd{number}.slice", std::process::id());
+        let cgroup = Path::new(root).join(name);
         fs::create_dir_all(&cgroup).with_context(|| cgroup.display().to_string())?;
         host.enter(|| {
             fs::create_dir_all("/run/.sbin/upper")?;

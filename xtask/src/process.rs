@@ -85,6 +85,23 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The same beside others: what it says comes in one piece, when it has ended.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_aside(command: &mut Command) -> Result<()> {
+    let ran = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{}: cannot be started", command.get_program().display()))?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    eprintln!("$ {}\n{}", shown(command), said.trim_end());
+    if !ran.status.success() {
+        bail!("`{}` failed: {}", shown(command), ran.status);
+    }
+    Ok(())
+}
+
 /// Starts it unsaid and returns what it printed on standard output.
 ///
 /// # Errors

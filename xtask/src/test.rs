@@ -9,6 +9,8 @@ use crate::process::{host_cargo, is_root, shown};
 use crate::setup::{self, Group};
 use crate::{build, leftovers};
 
+mod queue;
+
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -45,16 +47,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut host = host_cargo();
     host.args(["test", "--locked", "--no-fail-fast", "--workspace"]);
     host.args(["--exclude", "agent-ebpf", "--exclude", "portcullis-tests"]);
-    count.add(counted(host, arguments, &[])?);
+    count.add(counted(host, arguments)?);
 
-    // They make namespaces, pins and a journal: one after the other, against the release binary.
-    let watch = leftovers::Watch::new();
-    let mut as_root = host_cargo();
-    as_root.args(["test", "--locked", "--no-fail-fast", "--release"]);
-    as_root.args(["--package", "portcullis-tests"]);
-    as_root.env(leftovers::MARK, &watch.mark);
+    // What they need of the helpers, then they themselves: they make namespaces, pins and a journal, against the release binary.
+    let mut helpers = host_cargo();
+    helpers.args(["test", "--locked", "--no-fail-fast", "--release"]);
+    helpers.args(["--package", "portcullis-tests", "--lib", "--bins"]);
     if is_root() {
-        count.add(counted(as_root, arguments, &["--test-threads=1"])?);
+        let watch = leftovers::Watch::new();
+        helpers.env(leftovers::MARK, &watch.mark);
+        count.add(counted(helpers, arguments)?);
+        let wanted = queue::Wanted {
+            long: arguments.long,
+            filter: arguments.filter.as_deref(),
+        };
+        count.add(queue::run(&wanted, &watch)?);
         for left in watch.left() {
             eprintln!("left behind by the tests: {left}");
             count.failed += 1;
@@ -114,8 +121,8 @@ impl Count {
 
 /// Runs `cargo test`, passes its output on, and counts. What fails without a failed test (a build,
 /// a crash) counts as one.
-fn counted(mut cargo: Command, arguments: &Arguments, options: &[&str]) -> Result<Count> {
-    cargo.args(&arguments.filter).arg("--").args(options);
+fn counted(mut cargo: Command, arguments: &Arguments) -> Result<Count> {
+    cargo.args(&arguments.filter).arg("--");
     if arguments.long {
         cargo.arg("--include-ignored");
     }
