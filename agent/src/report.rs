@@ -72,6 +72,17 @@ impl Denials {
 /// Peers that a line names before it only counts them; the table of peers has them all.
 const MANY: usize = 12;
 
+/// Peers of a rule as people write them: one host is an address and no prefix.
+fn addresses(peers: &crate::rule::Peers) -> Vec<String> {
+    let words = peers.words().into_iter();
+    let alone = words.map(|word| match word.rsplit_once('/') {
+        Some((address, "32")) if address.contains('.') => address.to_owned(),
+        Some((address, "128")) => address.to_owned(),
+        _ => word,
+    });
+    alone.collect()
+}
+
 /// These words, or so many of them and how many more.
 fn some(words: &[String], most: usize) -> String {
     match words.len().checked_sub(most) {
@@ -135,7 +146,7 @@ impl Report<'_> {
                     "{} {} {way} {}{group}{stated}",
                     rule.service.transport(),
                     rule.service.ports(rule.direction).join(", "),
-                    some(&rule.peers.words(), MANY),
+                    some(&addresses(&rule.peers), MANY),
                 ));
             }
         }
@@ -198,12 +209,16 @@ impl Report<'_> {
                 why.push(it.why.clone());
             }
         }
-        let state = if why.is_empty() {
-            "other roles"
-        } else {
-            "inside the host"
-        };
-        Standing { state, why }
+        if !why.is_empty() {
+            return Standing {
+                state: "inside the host",
+                why,
+            };
+        }
+        Standing {
+            state: "other roles",
+            why: vec!["this host plays neither end".to_owned()],
+        }
     }
 
     /// When a row was last used, and by how many packets, as the counters have it.

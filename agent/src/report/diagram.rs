@@ -3,7 +3,7 @@
 use agent_common::event::Direction;
 use maud::{Markup, html};
 
-use super::{Report, some};
+use super::{Report, addresses, some};
 use crate::events::explain::documented::Standing;
 use crate::rule::{DefaultAction, Precedence};
 
@@ -58,7 +58,7 @@ pub(super) fn diagram(report: &Report<'_>) -> Markup {
         .collect();
     let title = "connections that are in force: who comes to this host, and whom it reaches";
     html! {
-        svg.diagram viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(title) xmlns="http://www.w3.org/2000/svg" {
+        svg.diagram viewBox=(format!("-1 0 {} {height}", WIDTH + 2)) role="img" aria-label=(title) xmlns="http://www.w3.org/2000/svg" {
             title { (title) }
             defs {
                 marker #arrow markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto" {
@@ -166,13 +166,20 @@ fn others(report: &Report<'_>, direction: Direction) -> Vec<Other> {
     others.collect()
 }
 
-/// Exceptions and ways in for the administrator, one box each; what a host needs to live in one.
+/// Block lists, ways in for the administrator and exceptions, one box each; what a host needs to live in one; what a trial lets pass.
 fn beside(report: &Report<'_>, direction: Direction) -> Vec<Other> {
     let mut found: Vec<(&str, Vec<String>, Vec<String>)> = Vec::new();
     let mut needs: Vec<&str> = Vec::new();
+    let mut trials: Vec<&str> = Vec::new();
     for rule in &report.resolved.rule_set.rules {
-        let ours = rule.product.is_none() && rule.direction == direction;
-        if !ours || !matches!(rule.precedence, Precedence::Failsafe | Precedence::Allow) {
+        let of_row = rule.precedence == Precedence::Allow && rule.product.is_some();
+        if of_row || rule.direction != direction {
+            continue;
+        }
+        if rule.precedence == Precedence::AuditStage {
+            if !trials.contains(&rule.id.as_str()) {
+                trials.push(&rule.id);
+            }
             continue;
         }
         if let Some(need) = rule.id.strip_prefix("baseline/") {
@@ -183,7 +190,7 @@ fn beside(report: &Report<'_>, direction: Direction) -> Vec<Other> {
         }
         let ports = rule.service.ports(direction);
         let services: Vec<String> = match ports.is_empty() {
-            true => vec![format!("{} ", rule.service.transport())],
+            true => vec![rule.service.transport()],
             false => ports
                 .iter()
                 .map(|port| format!("{} {port}", rule.service.transport()))
@@ -195,7 +202,7 @@ fn beside(report: &Report<'_>, direction: Direction) -> Vec<Other> {
             found.len() - 1
         });
         if let Some((_, peers, all)) = found.get_mut(place) {
-            for (list, words) in [(peers, rule.peers.words()), (all, services)] {
+            for (list, words) in [(peers, addresses(&rule.peers)), (all, services)] {
                 for word in words {
                     if !list.contains(&word) {
                         list.push(word);
@@ -210,11 +217,16 @@ fn beside(report: &Report<'_>, direction: Direction) -> Vec<Other> {
             peers => some(peers, FEW),
         };
         let mut lines = wrapped(&who);
-        lines.extend(wrapped(&by_transport(&services)));
+        let reached = !id.starts_with("block/");
+        if reached {
+            lines.extend(wrapped(&by_transport(&services)));
+        } else {
+            lines.push("denied, before anything else".to_owned());
+        }
         Other {
             name: id.to_owned(),
             lines,
-            reached: true,
+            reached,
         }
     });
     let mut all: Vec<Other> = exceptions.collect();
@@ -225,6 +237,11 @@ fn beside(report: &Report<'_>, direction: Direction) -> Vec<Other> {
             reached: true,
         });
     }
+    all.extend(trials.into_iter().map(|id| Other {
+        name: id.to_owned(),
+        lines: wrapped("anyone, at ports that the document names: passes, and is reported"),
+        reached: true,
+    }));
     all
 }
 
@@ -247,20 +264,20 @@ fn rest(report: &Report<'_>, direction: Direction) -> Other {
 }
 
 /// `tcp 443, 515; udp 53`.
-fn by_transport(ports: &[String]) -> String {
-    let mut text = String::new();
-    let mut before = "";
-    for port in ports {
-        let (transport, number) = port.split_once(' ').unwrap_or((port, ""));
-        if transport == before {
-            text += &format!(", {number}");
-        } else {
-            let lead = if before.is_empty() { "" } else { "; " };
-            text += &format!("{lead}{transport} {number}");
+pub(super) fn by_transport(services: &[String]) -> String {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for service in services {
+        let (transport, port) = service.split_once(' ').unwrap_or((service, ""));
+        match found.iter_mut().find(|(other, _)| *other == transport) {
+            Some((_, ports)) => ports.push(port),
+            None => found.push((transport, vec![port])),
         }
-        before = transport;
     }
-    text
+    let words = found.into_iter().map(|(transport, ports)| {
+        let words = format!("{transport} {}", ports.join(", "));
+        words.trim_end().to_owned()
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
 
 /// Lines of words that fit into a box.

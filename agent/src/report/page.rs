@@ -130,7 +130,7 @@ fn of_product(report: &Report<'_>, product: &Product, policy: &Policy) -> Markup
         h3 { "Every row of the document" }
         p.tally { (tally(&rows)) }
         table.rows {
-            (columns(&[15, 27, 11, 25, 10, 12]))
+            (columns(&[15, 26, 13, 25, 9, 12]))
             thead { tr { th { "row" } th { "as documented" } th { "state" } th { "what, or why" } th { "proof" } th { "last used" } } }
             tbody {
                 @for (row, standing) in &rows {

@@ -39,6 +39,10 @@ udp = [161]
 peers = ["10.0.9.8"]
 reason = "probes"
 
+[block.incident]
+peers = ["192.0.2.0/24"]
+reason = "incident"
+
 [failsafe.ssh]
 tcp = [22]
 peers = ["10.0.200.0/24"]
@@ -173,7 +177,9 @@ fn every_row_stands_once_with_its_state() {
         .unwrap();
     for part in [
         "allow/probe",
-        "10.0.9.8/32",
+        "10.0.9.8",
+        "block/incident",
+        "denied, before anything else",
         "baseline",
         "everything else",
         "print-client",
@@ -208,5 +214,17 @@ fn long_lists_are_counted() {
         (5, "0, 1, 2, 3"),
     ] {
         assert_eq!(some(&words, most), expected);
+    }
+}
+
+#[test]
+fn services_stand_by_transport() {
+    for (services, expected) in [
+        (&["tcp 53", "udp 53", "tcp 443"][..], "tcp 53, 443; udp 53"),
+        (&["esp"], "esp"),
+        (&[], ""),
+    ] {
+        let services: Vec<String> = services.iter().map(|it| (*it).to_owned()).collect();
+        assert_eq!(diagram::by_transport(&services), expected);
     }
 }

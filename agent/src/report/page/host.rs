@@ -4,7 +4,7 @@ use agent_common::event::Direction;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::{MANY, Report, some};
+use super::super::{MANY, Report, addresses, some};
 use super::{columns, instant};
 use crate::host::Peers;
 
@@ -106,7 +106,7 @@ fn baseline(report: &Report<'_>) -> Markup {
                         tr {
                             td { (rule.id) }
                             td { (way(rule.direction)) " " (rule.service.transport()) " " (rule.service.ports(rule.direction).join(", ")) }
-                            td { (some(&rule.peers.words(), MANY)) }
+                            td { (some(&addresses(&rule.peers), MANY)) }
                         }
                     }
                 }
