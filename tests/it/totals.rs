@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use portcullis::daemon::files::Directories;
+use portcullis::dataplane::DEFAULT_ROOT;
 use portcullis_tests::daemon::{Agent, CONFIGURATION, portcullis_json};
 use portcullis_tests::netns::Namespace;
 use portcullis_tests::process::wait_for;
@@ -151,4 +153,91 @@ fn counters_by_row_survive_whatever_happens() {
         drop(end);
         assert!(watching.join().unwrap() > 10);
     });
+}
+
+/// Banks are left and written anew while somebody looks without a pause: what is read falls between the file and the counters of no bank.
+#[test]
+fn sums_do_not_fall_while_banks_change() {
+    const TURNS: usize = 12;
+    let site = Site::new();
+    let server = &site.server;
+    let mut services = Services::new();
+    services.tcp(server, 443, "printed").unwrap();
+    let text = configuration("xdp", "deny", "");
+    // Enough rules that their counters take a while to clear.
+    let many = (20_000..26_000).map(|port| {
+        format!("\n[allow.port-{port}]\ndirection = \"ingress\"\ntcp = [{port}]\npeers = \"any\"\nreason = \"one of many\"\n")
+    });
+    let text = text + &many.collect::<String>();
+    let other = format!(
+        "{text}\n[allow.other]\ndirection = \"ingress\"\ntcp = [24]\npeers = \"any\"\nreason = \"another policy\"\n"
+    );
+    let agent = Agent::start(server, &text, "json").unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let end = End(&over);
+        let looking = [(); 3].map(|()| scope.spawn(|| server.enter(|| look_on(&over)).unwrap()));
+        let mut generation = status(server)["generation"].as_u64().unwrap();
+        for turn in 0..TURNS {
+            assert!(reaches(&site.client, SERVER[0], 443, LIMIT), "turn {turn}");
+            let text = if turn % 2 == 0 { &other } else { &text };
+            server.write(CONFIGURATION, text).unwrap();
+            agent.hang_up().unwrap();
+            generation = switched(server, generation);
+        }
+        drop(end);
+        let looks: usize = looking.into_iter().map(|it| it.join().unwrap()).sum();
+        assert!(looks > TURNS, "{looks} looks");
+    });
+}
+
+/// The same while the agent ends anyhow, and another start replaces tables and programs.
+#[test]
+fn sums_do_not_fall_while_programs_are_replaced() {
+    const TURNS: usize = 8;
+    let site = Site::new();
+    let server = &site.server;
+    let mut services = Services::new();
+    services.tcp(server, 443, "printed").unwrap();
+    let mut agent = Agent::start(server, &configuration("xdp", "deny", ""), "json").unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let end = End(&over);
+        let looking = scope.spawn(|| server.enter(|| look_on(&over)).unwrap());
+        for turn in 0..TURNS {
+            let before = row(&rows(server))[0];
+            assert!(reaches(&site.client, SERVER[0], 443, LIMIT), "turn {turn}");
+            agent.kill().unwrap();
+            let between = row(&rows(server))[0];
+            assert!(between > before, "turn {turn}: {before}, then {between}");
+            agent = Agent::start_as_it_stands(server, "json").unwrap();
+            let after = row(&rows(server))[0];
+            assert!(after >= between, "turn {turn}: {between}, then {after}");
+        }
+        agent.stop().unwrap();
+        drop(end);
+        let looks = looking.join().unwrap();
+        assert!(looks > TURNS, "{looks} looks");
+    });
+}
+
+/// As [`watch`], without a process for each look.
+fn look_on(over: &AtomicBool) -> usize {
+    let directories = Directories {
+        state: "/var/lib/portcullis".into(),
+        runtime: "/run/portcullis".into(),
+        pins: DEFAULT_ROOT.into(),
+    };
+    let (mut looks, mut before) = (0, 0);
+    while !over.load(Ordering::Relaxed) {
+        let answer = portcullis::commands::status::answer(&directories, true);
+        let status: Value = serde_json::from_str(&answer.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", answer.stderr));
+        let passed = status["counters"]["by_row"][IPPS]["passed"].as_u64();
+        let passed = passed.unwrap();
+        assert!(passed >= before, "{IPPS} fell from {before} to {passed}");
+        before = passed;
+        looks += 1;
+    }
+    looks
 }

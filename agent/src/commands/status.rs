@@ -16,7 +16,7 @@ use super::{Outcome, Status};
 use crate::cli::StatusArgs;
 use crate::control;
 use crate::daemon::files::{self, Directories};
-use crate::daemon::{Clock, NotedInterface, Notes, Totals, counters_of};
+use crate::daemon::{Clock, NotedInterface, Notes, totals_now};
 use crate::dataplane::{Counters, Error, LinkView, Pinned, guarded_by_others};
 use crate::failsafe;
 use crate::rule::Forward;
@@ -287,12 +287,7 @@ fn counts(pinned: &Pinned, directories: &Directories, clock: &Clock) -> Result<C
         reasons,
         through,
     } = pinned.counters()?;
-    let totals = match files::read_json::<Totals>(&directories.totals()) {
-        Ok(totals) => totals.unwrap_or_default(),
-        // Said nowhere else: the sums by row are a convenience, the rest comes from the kernel.
-        Err(_) => Totals::default(),
-    };
-    let totals = totals.with_banks(pinned.load(), clock, |rules| counters_of(pinned, rules));
+    let totals = totals_now(directories, pinned, clock);
     let denied = balance.reported + balance.suppressed + balance.lost;
     let audited = balance.audit_reported + balance.audit_suppressed + balance.audit_lost;
     // What was denied or audited is counted by reason as well; the rest of it passed.

@@ -17,10 +17,10 @@ use super::guard::{Guard, is_attached};
 use super::hold::Deadline;
 use super::notes::{NotedFlow, NotedInterface};
 use super::ready::Ready;
-use super::record::{fold_all, read_totals};
+use super::record::{fold_others, read_totals, write_totals};
 use super::totals::{BankRules, Clock, Totals};
 use crate::dataplane::object::BPF_OBJECT;
-use crate::dataplane::{BankSizes, Dataplane, Error, Options, Pinned, detach_all};
+use crate::dataplane::{BankSizes, Dataplane, Error, Options, Pinned, detach_all, grace};
 use crate::diagnose::Findings;
 
 /// Why a policy did not come into force.
@@ -194,6 +194,18 @@ impl Enforced {
             (None, Some(tick)) if before.attached => Deadline::at(dataplane, tick, true).map(Some),
             _ => Ok(None),
         };
+        // A reader is told of the new tables before they count, and of the earlier ones until their counters are taken over.
+        let mut totals = read_totals(directories);
+        let enter = |totals: &mut Totals, bank, generation, ready: &Ready| {
+            let rules = &ready.resolved.rule_set;
+            totals.enter(BankRules::of(dataplane.number(), bank, generation, rules));
+        };
+        totals.banks.retain(|held| held.load != dataplane.number());
+        enter(&mut totals, bank, generation, &ready);
+        if let (Some(along), Some(bank)) = (along, kept) {
+            enter(&mut totals, bank, along.generation, &along.ready);
+        }
+        write_totals(directories, &totals);
         let leave = mode.trial().is_none();
         let mut cut = Vec::new();
         let (mut guard, deadline) = if before.attached {
@@ -238,19 +250,10 @@ impl Enforced {
             (guard, deadline)
         };
         guard.prove(&dataplane, &ready);
-        let mut totals = read_totals(directories);
-        if let Some(pinned) = &before.pinned
-            && pinned.load() == totals.load
-        {
-            fold_all(&mut totals, pinned, dataplane.hz());
+        if let Err(error) = grace() {
+            log::warn!("packets under way may be missing in the counters by row: {error}");
         }
-        totals.load = dataplane.number();
-        totals.banks.clear();
-        totals.enter(BankRules::of(bank, generation, &ready.resolved.rule_set));
-        if let (Some(along), Some(bank)) = (along, kept) {
-            let rules = &along.ready.resolved.rule_set;
-            totals.enter(BankRules::of(bank, along.generation, rules));
-        }
+        fold_others(&mut totals, &dataplane, before.pinned.as_ref());
         let mut enforced = Self {
             dataplane,
             ready,
@@ -300,10 +303,11 @@ impl Enforced {
     ) -> Result<(), Refusal> {
         ready.with_hz(self.dataplane.hz())?;
         let bank = self.dataplane.free_bank()?;
-        if let Ok(counters) = self.dataplane.rule_counters(bank) {
+        if let Ok(counters) = self.dataplane.last_counters(bank) {
             // The sums are on disk before the counters go.
             let clock = self.clock()?;
-            self.totals.fold(bank, &counters, &clock);
+            let place = (self.dataplane.number(), bank);
+            self.totals.fold(place, &counters, &clock);
             self.write_totals(directories);
         }
         let generation = self.latest.wrapping_add(1);
@@ -332,10 +336,12 @@ impl Enforced {
         self.since = Timestamp::now();
         self.deadline = deadline;
         (self.open, self.reverted) = (false, self.reverted && mode == Mode::Follow);
+        let rules = &self.ready.resolved.rule_set;
         self.totals.enter(BankRules::of(
+            self.dataplane.number(),
             bank,
             generation,
-            &self.ready.resolved.rule_set,
+            rules,
         ));
         if attach {
             self.guard(deadline.is_none());

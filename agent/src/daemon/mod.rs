@@ -53,7 +53,7 @@ use crate::events::ring::POLL;
 use crate::facts::collect::Answers;
 
 pub use self::notes::{NotedAudit, NotedFlow, NotedInterface, NotedProduct, Notes};
-pub use self::record::counters_of;
+pub use self::record::totals_now;
 pub use self::totals::{BankRules, Clock, RowTotal, Totals};
 
 /// How often established flows are swept.

@@ -1,12 +1,13 @@
 //! What is in force, written down: the plan and notes for `status`, the sums of counters by row.
 
+use agent_common::tables::RuleCounter;
 use jiff::Timestamp;
 
 use super::enforce::Enforced;
 use super::files::{self, Directories};
 use super::notes::Notes;
 use super::totals::{BankRules, Clock, Totals};
-use crate::dataplane::Pinned;
+use crate::dataplane::{Dataplane, Pinned};
 
 impl Enforced {
     /// Plan, notes and totals to where `status` finds them.
@@ -46,12 +47,12 @@ impl Enforced {
     }
 
     pub(super) fn write_totals(&self, directories: &Directories) {
-        tell(files::replace_json(
-            &directories.totals(),
-            0o600,
-            &self.totals,
-        ));
+        write_totals(directories, &self.totals);
     }
+}
+
+pub(super) fn write_totals(directories: &Directories, totals: &Totals) {
+    tell(files::replace_json(&directories.totals(), 0o600, totals));
 }
 
 /// A file that can't be written is told; enforcement goes on.
@@ -71,34 +72,58 @@ pub(super) fn read_totals(directories: &Directories) -> Totals {
     }
 }
 
-/// The counters of a load that is left.
-pub(super) fn fold_all(totals: &mut Totals, before: &Pinned, hz: u32) {
-    let tick = match before.clock().now() {
-        Ok(now) => now.tick(),
-        Err(error) => {
+/// The counters of loads that are left: from now on the file speaks for them. Called when no packet is judged by their programs any more.
+pub(super) fn fold_others(totals: &mut Totals, dataplane: &Dataplane, before: Option<&Pinned>) {
+    let others = |rules: &BankRules| rules.load != dataplane.number();
+    let clock = match before.map(|pinned| pinned.clock().now()) {
+        Some(Ok(now)) => Clock {
+            tick: now.tick(),
+            hz: dataplane.hz(),
+            time: Timestamp::now(),
+        },
+        Some(Err(error)) => {
             log::warn!("counters of the earlier load are left out: {error}");
-            return;
+            return totals.banks.retain(|rules| !others(rules));
         }
+        None => return totals.banks.retain(|rules| !others(rules)),
     };
-    let clock = Clock {
-        tick,
-        hz,
-        time: Timestamp::now(),
-    };
-    for rules in totals.banks.clone() {
-        if let Some(counters) = counters_of(before, &rules) {
-            totals.fold(rules.bank, &counters, &clock);
+    for rules in totals.banks.clone().into_iter().filter(others) {
+        match before.and_then(|pinned| counters_of(pinned, &rules)) {
+            Some(counters) => totals.fold((rules.load, rules.bank), &counters, &clock),
+            None => totals.banks.retain(|held| *held != rules),
         }
     }
 }
 
-/// The counters of a bank, where it still holds that policy.
+/// The sums as they are now: what the file says, and what the banks that it names have counted since.
 #[must_use]
-pub fn counters_of(
-    pinned: &Pinned,
-    rules: &BankRules,
-) -> Option<Vec<agent_common::tables::RuleCounter>> {
-    let head = pinned.head(rules.bank).ok()?;
-    (head.generation == rules.generation)
-        .then(|| pinned.rule_counters(rules.bank, rules.rules.len()).ok())?
+pub fn totals_now(directories: &Directories, pinned: &Pinned, clock: &Clock) -> Totals {
+    // Said nowhere else: the sums by row are a convenience, the rest comes from the kernel.
+    let read = || -> Totals {
+        let read = files::read_json(&directories.totals());
+        read.ok().flatten().unwrap_or_default()
+    };
+    let mut totals = read();
+    loop {
+        let (sums, all) = totals
+            .clone()
+            .with_banks(clock, |rules| counters_of(pinned, rules));
+        if all {
+            return sums;
+        }
+        // A bank was written anew meanwhile: before that the file was.
+        let again = read();
+        if again == totals {
+            return sums;
+        }
+        totals = again;
+    }
+}
+
+/// The counters of a bank, where it still holds that policy.
+fn counters_of(pinned: &Pinned, rules: &BankRules) -> Option<Vec<RuleCounter>> {
+    let policy = (rules.bank, rules.generation);
+    pinned
+        .counters_of(rules.load, policy, rules.rules.len())
+        .ok()?
 }

@@ -1,7 +1,8 @@
 //! Counters by row that never fall: a rule's counters belong to a bank and end with it, so they are added up by row before they do.
 //!
-//! Pure but for the two functions at the end of the file's life: the file says what is added up and which banks still count by themselves,
-//! in one piece, so that a reader adds each packet once.
+//! Pure. The file says in one piece what is added up and which banks of which loads still count by themselves, so that a reader adds each
+//! packet once. Whoever writes it does so before the banks change: it names a bank before the first packet is counted there, and speaks for
+//! the bank's policy before its counters go. A reader that finds a bank with another policy reads the file again.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::rule::RuleSet;
 
 /// Version of the file's shape.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// What the file holds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Totals {
     schema: u32,
-    /// The load whose banks count by themselves.
-    pub load: u32,
-    /// What those banks hold.
+    /// What the banks hold that count by themselves.
     pub banks: Vec<BankRules>,
     /// Packets that rules let pass, each once.
     pub passed: u64,
@@ -34,7 +33,10 @@ pub struct Totals {
 /// A bank's rules, in the order of their counters.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BankRules {
-    /// Its number.
+    /// The load whose bank it is.
+    #[serde(default)]
+    pub load: u32,
+    /// Its number there.
     pub bank: u32,
     /// Its policy.
     pub generation: u32,
@@ -88,7 +90,6 @@ impl Default for Totals {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
-            load: 0,
             banks: Vec::new(),
             passed: 0,
             put_back: 0,
@@ -100,7 +101,7 @@ impl Default for Totals {
 impl BankRules {
     /// The rules of a policy.
     #[must_use]
-    pub fn of(bank: u32, generation: u32, rules: &RuleSet) -> Self {
+    pub fn of(load: u32, bank: u32, generation: u32, rules: &RuleSet) -> Self {
         let names = rules.rules.iter().map(|rule| {
             if rule.rows.is_empty() {
                 vec![rule.id.clone()]
@@ -109,6 +110,7 @@ impl BankRules {
             }
         });
         Self {
+            load,
             bank,
             generation,
             rules: names.collect(),
@@ -138,12 +140,11 @@ impl Totals {
     }
 
     /// Takes a bank's counters in for good: from now on the file speaks for them.
-    pub fn fold(&mut self, bank: u32, counters: &[RuleCounter], clock: &Clock) {
-        let (gone, kept) = std::mem::take(&mut self.banks)
-            .into_iter()
-            .partition(|held| held.bank == bank);
+    pub fn fold(&mut self, (load, bank): (u32, u32), counters: &[RuleCounter], clock: &Clock) {
+        let is = |held: &BankRules| (held.load, held.bank) == (load, bank);
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.banks).into_iter().partition(is);
         self.banks = kept;
-        let gone: Vec<BankRules> = gone;
         for rules in &gone {
             self.add(rules, counters, clock);
         }
@@ -151,28 +152,27 @@ impl Totals {
 
     /// Enters what a bank holds from now on.
     pub fn enter(&mut self, rules: BankRules) {
-        self.banks.retain(|held| held.bank != rules.bank);
+        self.banks
+            .retain(|held| (held.load, held.bank) != (rules.load, rules.bank));
         self.banks.push(rules);
     }
 
-    /// The sums with what the banks of `load` have counted by themselves; `counters` gives those of a bank, none where the bank holds
-    /// another policy by now.
+    /// The sums with what the banks have counted by themselves, and whether all of these could be asked: `counters` gives those of a bank,
+    /// none where it holds another policy by now.
     #[must_use]
     pub fn with_banks(
         mut self,
-        load: u32,
         clock: &Clock,
         mut counters: impl FnMut(&BankRules) -> Option<Vec<RuleCounter>>,
-    ) -> Self {
-        if self.load != load {
-            return self;
-        }
+    ) -> (Self, bool) {
+        let mut all = true;
         for rules in self.banks.clone() {
-            if let Some(counters) = counters(&rules) {
-                self.add(&rules, &counters, clock);
+            match counters(&rules) {
+                Some(counters) => self.add(&rules, &counters, clock),
+                None => all = false,
             }
         }
-        self
+        (self, all)
     }
 }
 
@@ -200,6 +200,7 @@ mod tests {
             .iter()
             .map(|names| names.iter().map(|&name| name.to_owned()).collect());
         BankRules {
+            load: 7,
             bank,
             generation: bank + 1,
             rules: rules.collect(),
@@ -219,34 +220,63 @@ mod tests {
 
     #[test]
     fn sums_survive_their_banks() {
-        let mut totals = Totals {
-            load: 7,
-            ..Totals::default()
-        };
+        let mut totals = Totals::default();
         totals.enter(bank(0, &[&["p/t/1", "p/t/2"], &["failsafe/ssh"]]));
         let counters = vec![counter(5, 0, 990), counter(0, 0, 0)];
-        let live = totals
-            .clone()
-            .with_banks(7, &CLOCK, |_| Some(counters.clone()));
-        check(&live, "p/t/1", 5, 0, Some(10));
-        check(&live, "p/t/2", 5, 0, Some(10));
-        check(&live, "failsafe/ssh", 0, 0, None);
-        assert_eq!(live.passed, 5, "a packet counts once, however many rows");
+        let live = |totals: &Totals, counters: Vec<RuleCounter>| {
+            let (sums, all) = totals
+                .clone()
+                .with_banks(&CLOCK, |_| Some(counters.clone()));
+            assert!(all);
+            sums
+        };
+        let now = live(&totals, counters.clone());
+        check(&now, "p/t/1", 5, 0, Some(10));
+        check(&now, "p/t/2", 5, 0, Some(10));
+        check(&now, "failsafe/ssh", 0, 0, None);
+        assert_eq!(now.passed, 5, "a packet counts once, however many rows");
 
         // The bank is written anew; the same row comes back in another one.
-        totals.fold(0, &counters, &CLOCK);
+        totals.fold((7, 0), &counters, &CLOCK);
         totals.enter(bank(1, &[&["p/t/2"]]));
-        let now = totals
-            .clone()
-            .with_banks(7, &CLOCK, |_| Some(vec![counter(1, 2, 1_000)]));
+        let now = live(&totals, vec![counter(1, 2, 1_000)]);
         check(&now, "p/t/1", 5, 0, Some(10));
         check(&now, "p/t/2", 6, 2, Some(0));
         assert_eq!(now.passed, 6);
-        // Another load's banks are not these.
-        let other = totals
-            .clone()
-            .with_banks(8, &CLOCK, |_| Some(vec![counter(9, 9, 9)]));
-        assert_eq!(other.passed, 5);
+    }
+
+    /// Two loads' banks of one number, as while programs are replaced.
+    #[test]
+    fn loads_count_apart() {
+        let mut totals = Totals::default();
+        totals.enter(bank(0, &[&["a"]]));
+        totals.enter(BankRules {
+            load: 8,
+            ..bank(0, &[&["a"]])
+        });
+        let counters = |rules: &BankRules| Some(vec![counter(u64::from(rules.load), 0, 1_000)]);
+        let (both, _) = totals.clone().with_banks(&CLOCK, counters);
+        assert_eq!(both.passed, 15);
+        totals.fold((7, 0), &[counter(7, 0, 1_000)], &CLOCK);
+        let (folded, _) = totals.clone().with_banks(&CLOCK, counters);
+        assert_eq!(
+            folded,
+            Totals {
+                banks: totals.banks,
+                ..both
+            }
+        );
+    }
+
+    #[test]
+    fn a_bank_that_holds_another_policy_is_told() {
+        let mut totals = Totals::default();
+        totals.enter(bank(0, &[&["a"]]));
+        totals.enter(bank(1, &[&["a"]]));
+        let (sums, all) = totals.with_banks(&CLOCK, |rules| {
+            (rules.bank == 1).then(|| vec![counter(3, 0, 1_000)])
+        });
+        assert_eq!((sums.passed, all), (3, false));
     }
 
     #[test]
@@ -254,8 +284,8 @@ mod tests {
         let mut totals = Totals::default();
         totals.enter(bank(2, &[&["a"]]));
         totals.enter(bank(2, &[&["b"]]));
-        totals.fold(2, &[counter(1, 0, 1_000)], &CLOCK);
-        totals.fold(2, &[counter(1, 0, 1_000)], &CLOCK);
+        totals.fold((7, 2), &[counter(1, 0, 1_000)], &CLOCK);
+        totals.fold((7, 2), &[counter(1, 0, 1_000)], &CLOCK);
         assert_eq!(totals.passed, 1);
         assert!(!totals.rows.contains_key("a"));
     }

@@ -134,6 +134,29 @@ impl Pinned {
         self.tables.rule_counters(bank, rules)
     }
 
+    /// The same of any load that is still pinned, for a bank's policy: none where the bank holds another one, or the load is gone.
+    ///
+    /// # Errors
+    /// What the kernel says of the maps.
+    pub fn counters_of(
+        &self,
+        load: u32,
+        (bank, generation): (u32, u32),
+        rules: usize,
+    ) -> Result<Option<Vec<RuleCounter>>, Error> {
+        if bank >= agent_common::tables::POLICY_BANKS {
+            return Err(Error::NoBank(bank));
+        }
+        if load == self.load {
+            return self.tables.counters_of(bank, generation, rules);
+        }
+        let directory = self.pins.load(load);
+        if !directory.join(LAST_PIN).exists() {
+            return Ok(None);
+        }
+        TableMaps::open(&directory, false)?.counters_of(bank, generation, rules)
+    }
+
     /// What was counted since the state was made.
     ///
     /// # Errors

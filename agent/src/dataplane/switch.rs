@@ -78,6 +78,23 @@ impl Dataplane {
         Ok(held)
     }
 
+    /// Waits until no program can still be reading, or counting in, a bank that was left.
+    ///
+    /// # Errors
+    /// [`Error::BankInUse`], or what the kernel says.
+    pub(super) fn settle(&mut self, bank: u32) -> Result<Bank, Error> {
+        let held = self.idle_bank(bank)?;
+        let settled = Bank {
+            left: false,
+            ..held
+        };
+        if held.left {
+            grace()?;
+            self.set_bank(bank, settled);
+        }
+        Ok(settled)
+    }
+
     pub(super) fn set_bank(&mut self, bank: u32, held: Bank) {
         if let Some(place) = self.banks.get_mut(bank as usize) {
             *place = held;

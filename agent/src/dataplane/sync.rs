@@ -115,6 +115,31 @@ impl TableMaps {
         self.heads_map.get(&bank, 0).map_err(Error::map("HEADS"))
     }
 
+    /// Takes the name of a policy from its bank before its counters go: who reads them looks at the head before and after.
+    fn vacate(&mut self, bank: u32) -> Result<(), Error> {
+        if !self.heads.write(bank as usize, &[Head::default()]) {
+            return Err(Error::NoBank(bank));
+        }
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Counters of the first `count` rules of a bank, if it held this policy all the while that they were read.
+    pub(super) fn counters_of(
+        &self,
+        bank: u32,
+        generation: u32,
+        count: usize,
+    ) -> Result<Option<Vec<RuleCounter>>, Error> {
+        let holds = || Ok::<_, Error>(self.head(bank)?.generation == generation);
+        if !holds()? {
+            return Ok(None);
+        }
+        let counters = self.rule_counters(bank, count)?;
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        Ok(holds()?.then_some(counters))
+    }
+
     /// Whether the tables fit a bank and into each other.
     fn check(&self, tables: &Tables) -> Result<(), Error> {
         let need = BankSizes::of(tables);
@@ -339,14 +364,13 @@ impl Dataplane {
     /// # Errors
     /// [`Error::BankInUse`], [`Error::TooSmall`], [`Error::Verify`], or what the kernel says.
     pub fn write(&mut self, bank: u32, tables: &Tables, generation: u32) -> Result<Written, Error> {
-        let held = self.idle_bank(bank)?;
+        self.idle_bank(bank)?;
         self.tables.check(tables)?;
-        if held.left {
-            super::switch::grace()?;
-        }
+        let held = self.settle(bank)?;
         let mut written = Written::default();
         if let Some(rules) = held.rules {
             written.counters = self.tables.rule_counters(bank, rules)?;
+            self.tables.vacate(bank)?;
             self.tables.clear_rule_counters(bank, rules)?;
         }
         // Until it is verified the bank counts as empty: nothing can switch to it.
@@ -393,6 +417,15 @@ impl Dataplane {
             return Err(Error::NoBank(bank));
         }
         self.tables.head(bank)
+    }
+
+    /// The last counters of a bank that is about to be written: no packet is counted there any more.
+    ///
+    /// # Errors
+    /// [`Error::BankInUse`], where the bank holds no policy, or what the kernel says.
+    pub fn last_counters(&mut self, bank: u32) -> Result<Vec<RuleCounter>, Error> {
+        self.settle(bank)?;
+        self.rule_counters(bank)
     }
 
     /// Counters of a bank's rules, by rule index; the last one is of packets that no rule came near.
