@@ -13,6 +13,8 @@ use crate::process::{find, output, outside};
 
 /// The oldest compiler that builds the workspace (`rust-version` of its manifest).
 const OLDEST_RUSTC: (u32, u32) = (1, 95);
+/// The oldest bpf-linker that the object was made with; older ones write other code, or none that a kernel takes.
+const OLDEST_LINKER: (u32, u32) = (0, 13);
 
 /// Where a compiler comes from, and so how it is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,14 +103,16 @@ fn read_version(verbose: &str) -> Option<(String, u32)> {
 pub(crate) struct Linker {
     /// Where it lies.
     pub(crate) path: PathBuf,
+    /// The first two numbers of its version.
+    pub(crate) version: (u32, u32),
     /// The major version of the LLVM that it is linked with; unknown where that is linked statically.
     pub(crate) llvm: Option<u32>,
 }
 
 impl Linker {
-    /// Whether it reads what this compiler writes.
-    pub(crate) fn fits(&self, compiler: &Compiler) -> bool {
-        self.llvm.is_none_or(|llvm| llvm == compiler.llvm)
+    /// Whether it is new enough, and reads what a compiler of this LLVM writes.
+    pub(crate) fn fits(&self, llvm: u32) -> bool {
+        self.version >= OLDEST_LINKER && self.llvm.is_none_or(|own| own == llvm)
     }
 }
 
@@ -117,8 +121,8 @@ impl Linker {
 pub(crate) struct Found {
     /// The compilers that are new enough, those with the sources of `core` first.
     pub(crate) compilers: Vec<Compiler>,
-    /// The bpf-linker in PATH or in cargo's own directory.
-    pub(crate) linker: Option<Linker>,
+    /// Every bpf-linker: in PATH, then in cargo's own directory.
+    pub(crate) linkers: Vec<Linker>,
 }
 
 /// A compiler and a linker that fit each other.
@@ -135,9 +139,13 @@ pub(crate) struct Toolchain {
 impl Found {
     /// The first pair that can build the object.
     pub(crate) fn toolchain(&self) -> Option<Toolchain> {
-        let linker = self.linker.as_ref()?;
-        let fits = |compiler: &&Compiler| compiler.has_sources && linker.fits(compiler);
-        let compiler = self.compilers.iter().find(fits)?;
+        let ready = self
+            .compilers
+            .iter()
+            .filter(|compiler| compiler.has_sources);
+        let (compiler, linker) = ready
+            .flat_map(|compiler| self.linkers.iter().map(move |linker| (compiler, linker)))
+            .find(|(compiler, linker)| linker.fits(compiler.llvm))?;
         Some(Toolchain {
             compiler: compiler.clone(),
             linker: linker.path.clone(),
@@ -166,7 +174,7 @@ pub(crate) fn look() -> Found {
     compilers.sort_by_key(|compiler| !compiler.has_sources);
     Found {
         compilers,
-        linker: find_linker(),
+        linkers: find_linkers(),
     }
 }
 
@@ -175,15 +183,32 @@ fn is_distribution_rustc(path: &Path) -> bool {
     std::fs::canonicalize(path).is_ok_and(|real| !real.ends_with("rustup"))
 }
 
-fn find_linker() -> Option<Linker> {
-    let path = of_cargo("bpf-linker")?;
+fn find_linkers() -> Vec<Linker> {
+    let places = [find("bpf-linker"), installed("bpf-linker")];
+    let mut paths: Vec<PathBuf> = places.into_iter().flatten().collect();
+    paths.dedup();
+    paths.into_iter().filter_map(ask_linker).collect()
+}
+
+fn ask_linker(path: PathBuf) -> Option<Linker> {
     // One whose LLVM library is gone does not start.
-    output(Command::new(&path).arg("--version")).ok()?;
+    let said = output(Command::new(&path).arg("--version")).ok()?;
     let bytes = std::fs::read(&path).ok()?;
     Some(Linker {
         path,
+        version: linker_version(&said),
         llvm: linked_llvm(&bytes),
     })
+}
+
+/// `bpf-linker 0.13.0`; what says nothing of the kind is older than any.
+fn linker_version(said: &str) -> (u32, u32) {
+    let version = said.split_whitespace().nth(1).unwrap_or_default();
+    let mut numbers = version.split('.').map_while(|part| part.parse().ok());
+    (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    )
 }
 
 /// The major version in the name of the LLVM library that a program is linked with:
@@ -219,10 +244,12 @@ fn find_objcopy(compiler: &Compiler) -> Option<PathBuf> {
 
 /// A program that `cargo install` brings: in PATH, or in cargo's own directory, which a shell may not have in its PATH.
 pub(crate) fn of_cargo(program: &str) -> Option<PathBuf> {
-    find(program).or_else(|| {
-        let installed = cargo_home()?.join("bin").join(program);
-        installed.exists().then_some(installed)
-    })
+    find(program).or_else(|| installed(program))
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
+    let path = cargo_home()?.join("bin").join(program);
+    path.exists().then_some(path)
 }
 
 /// Cargo's home: `CARGO_HOME`, else `~/.cargo`.
@@ -257,6 +284,58 @@ mod tests {
         );
         check_version("rustc 1.95.0-next\nrelease: 1.95.0-next\n", None);
         check_version("", None);
+    }
+
+    #[test]
+    fn versions_of_a_linker() {
+        for (said, expected) in [
+            ("bpf-linker 0.13.0\n", (0, 13)),
+            ("bpf-linker 0.9.15-dev\n", (0, 9)),
+            ("bpf-linker 1\n", (1, 0)),
+            ("bpf-linker\n", (0, 0)),
+            ("", (0, 0)),
+        ] {
+            assert_eq!(linker_version(said), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn the_first_linker_that_fits_is_taken() {
+        let linker = |path: &str, version, llvm| Linker {
+            path: path.into(),
+            version,
+            llvm,
+        };
+        let compiler = Compiler {
+            origin: Origin::Distribution,
+            version: "rustc".to_owned(),
+            llvm: 22,
+            sysroot: "/nowhere".into(),
+            has_sources: true,
+        };
+        for (linkers, expected) in [
+            (vec![linker("a", (0, 13), Some(22))], Some("a")),
+            (vec![linker("a", (0, 14), None)], Some("a")),
+            (vec![linker("a", (0, 12), Some(22))], None),
+            (vec![linker("a", (0, 13), Some(21))], None),
+            // One in PATH of another LLVM does not hide cargo's own.
+            (
+                vec![
+                    linker("a", (0, 13), Some(21)),
+                    linker("b", (0, 13), Some(22)),
+                ],
+                Some("b"),
+            ),
+            (vec![], None),
+        ] {
+            let shown = format!("{linkers:?}");
+            let found = Found {
+                compilers: vec![compiler.clone()],
+                linkers,
+            };
+            let taken = found.toolchain().map(|it| it.linker);
+            assert_eq!(taken, expected.map(PathBuf::from), "{shown}");
+        }
     }
 
     #[track_caller]

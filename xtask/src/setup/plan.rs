@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::{Group, is_debian};
 use crate::process::{is_root, outside};
-use crate::toolchain::{self, Found, Origin};
+use crate::toolchain::{self, Found, Linker, Origin};
 
 /// The bpf-linker that the object is built with.
 const LINKER_VERSION: &str = "0.13.0";
@@ -234,16 +234,18 @@ impl Plan {
         packages: &mut Vec<String>,
         machine: &Machine,
     ) {
-        let fits = |linker: &toolchain::Linker| linker.llvm.is_none_or(|found| found == llvm);
-        match &machine.found.linker {
-            Some(linker) if fits(linker) => return,
-            Some(linker) => self.missing.push(format!(
-                "a bpf-linker of LLVM {llvm} ({} is of LLVM {} and will be replaced)",
-                linker.path.display(),
-                linker.llvm.unwrap_or_default()
-            )),
-            None => self.missing.push(format!("a bpf-linker of LLVM {llvm}")),
+        let linkers = &machine.found.linkers;
+        if linkers.iter().any(|linker| linker.fits(llvm)) {
+            return;
         }
+        let others: Vec<String> = linkers.iter().map(unfit).collect();
+        let others = match others.as_slice() {
+            [] => String::new(),
+            others => format!(" (there is {})", others.join(", ")),
+        };
+        self.missing.push(format!(
+            "bpf-linker {LINKER_VERSION} of LLVM {llvm}{others}"
+        ));
         if !LINKER_LLVM.contains(&llvm) {
             self.refused = Some(format!(
                 "bpf-linker {LINKER_VERSION} knows LLVM {} to {}, the compiler has {llvm}",
@@ -266,10 +268,21 @@ impl Plan {
     }
 }
 
+/// What a linker is that does not fit.
+fn unfit(linker: &Linker) -> String {
+    let (major, minor) = linker.version;
+    let llvm = linker.llvm.map(|llvm| format!(" of LLVM {llvm}"));
+    format!(
+        "{}, which is {major}.{minor}{}",
+        linker.path.display(),
+        llvm.unwrap_or_default()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toolchain::{Compiler, Linker};
+    use crate::toolchain::Compiler;
 
     fn compiler(origin: Origin, llvm: u32, has_sources: bool) -> Compiler {
         let version = "rustc".to_owned();
@@ -285,6 +298,7 @@ mod tests {
     fn linker(llvm: u32) -> Linker {
         Linker {
             path: "/nowhere/bpf-linker".into(),
+            version: (0, 13),
             llvm: Some(llvm),
         }
     }
@@ -294,7 +308,7 @@ mod tests {
         Machine {
             found: Found {
                 compilers: Vec::new(),
-                linker: None,
+                linkers: Vec::new(),
             },
             debian: true,
             root: true,
@@ -367,7 +381,7 @@ mod tests {
     fn nothing_is_done_twice() {
         let mut machine = bare();
         machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
-        machine.found.linker = Some(linker(22));
+        machine.found.linkers = vec![linker(22)];
         check(&[], &machine, &[], false);
         check(&["curl"], &machine, &["update", "curl"], false);
     }
@@ -381,7 +395,7 @@ mod tests {
         };
         let nightly = Origin::Rustup("nightly".to_owned());
         machine.found.compilers = vec![compiler(nightly, 23, true)];
-        machine.found.linker = Some(linker(23));
+        machine.found.linkers = vec![linker(23)];
         check(&[], &machine, &[], false);
     }
 
@@ -394,7 +408,7 @@ mod tests {
             ..bare()
         };
         machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
-        machine.found.linker = Some(linker(22));
+        machine.found.linkers = vec![linker(22)];
         let install = "cargo install cargo-deny --version 0.20.2 --locked";
         check(&[], &machine, &[install], false);
         machine.needs_deny = false;
@@ -408,15 +422,29 @@ mod tests {
             ..bare()
         };
         machine.found.compilers = vec![compiler(Origin::Distribution, 22, true)];
-        machine.found.linker = Some(linker(21));
+        machine.found.linkers = vec![linker(21)];
         check(&[], &machine, &["--features llvm-22"], false);
+        // An older one, too, and said with what it is.
+        machine.found.linkers = vec![Linker {
+            version: (0, 12),
+            ..linker(22)
+        }];
+        check(&[], &machine, &["--force"], false);
+        assert_eq!(
+            Plan::new(Vec::new(), &machine).missing,
+            [
+                "bpf-linker 0.13.0 of LLVM 22 (there is /nowhere/bpf-linker, which is 0.12 of LLVM 22)"
+            ]
+        );
+        machine.found.linkers.push(linker(22));
+        check(&[], &machine, &[], false);
     }
 
     #[test]
     fn a_compiler_without_the_sources_of_core_is_none() {
         let mut machine = bare();
         machine.found.compilers = vec![compiler(Origin::Rustup("nightly".to_owned()), 22, false)];
-        machine.found.linker = Some(linker(22));
+        machine.found.linkers = vec![linker(22)];
         check(
             &[],
             &machine,

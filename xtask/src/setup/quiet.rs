@@ -16,6 +16,9 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// 101: the action is not allowed.
 const TEXT: &str = "#!/bin/sh\n# `cargo xtask setup` installs packages and starts no services; it removes this file afterwards.\nexit 101\n";
 
+/// Whose units are the system itself, its consoles and its journal: they stay as they come.
+const SYSTEM: &str = "systemd";
+
 /// While this value lives, no package starts a service. A policy of the machine's owner is left alone, and decides.
 pub(super) struct Quiet {
     path: PathBuf,
@@ -65,6 +68,10 @@ impl Drop for Quiet {
 pub(super) fn stay_off(packages: &[String]) -> Result<()> {
     // Without systemd nothing starts them.
     if find("systemctl").is_none() {
+        return Ok(());
+    }
+    let packages: Vec<&String> = packages.iter().filter(|it| *it != SYSTEM).collect();
+    if packages.is_empty() {
         return Ok(());
     }
     let files = output(Command::new("dpkg").arg("--listfiles").args(packages))?;
