@@ -17,6 +17,7 @@ use crate::site::{SILENCE, reaches};
 /// What a page's command may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
 const SERVER: &str = "10.0.0.7";
+const SERVER_6: &str = "2001:db8:10::7/64";
 /// The stranger of both pages, and what he asks for.
 const STRANGER: &str = "10.9.9.9";
 const PORT: u16 = 631;
@@ -202,7 +203,8 @@ fn check(page: &str, from: &str, commands: usize) {
     let server = Namespace::new("server").unwrap();
     let stranger = Namespace::new("stranger").unwrap();
     cable(
-        (&server, "eth0", &[&format!("{SERVER}/8")]),
+        // Both families, as most servers have them: whoever gives a role one of them only is warned.
+        (&server, "eth0", &[&format!("{SERVER}/8"), SERVER_6]),
         (&stranger, "eth0", &[&format!("{STRANGER}/8")]),
     )
     .unwrap();

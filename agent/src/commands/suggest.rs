@@ -128,10 +128,23 @@ pub(super) fn journal(since: Option<&str>, take: &mut impl FnMut(&Value)) -> Res
     let Some(entries) = child.stdout.take() else {
         bail!("journalctl has no output");
     };
-    let read = lines(BufReader::new(entries), "the journal", take);
+    let mut none = true;
+    let read = lines(
+        BufReader::new(entries),
+        "the journal",
+        &mut |value: &Value| {
+            none = false;
+            take(value);
+        },
+    );
     let ended = child.wait().context("journalctl")?;
     read?;
     ensure!(ended.success(), "journalctl: {ended}");
+    if none && !nix::unistd::geteuid().is_root() {
+        eprintln!(
+            "note: nothing in what you may read of the journal; root and the groups adm and systemd-journal may read all of it"
+        );
+    }
     Ok(())
 }
 

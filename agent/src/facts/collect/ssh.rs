@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Where sshd lies: not every PATH has the sbin directories.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
+/// What sshd reads (sshd_config(5)), and beside it the directory of drop-ins that distributions have it include.
+const FILE: &str = "/etc/ssh/sshd_config";
+
 /// Where units lie, the strongest first (systemd.unit(5)).
 const UNITS: [&str; 6] = [
     "/etc/systemd/system",
@@ -34,7 +37,11 @@ pub(super) fn ports(notes: &mut Vec<String>) -> Vec<u16> {
     if let Some(sshd) = SSHD.into_iter().map(Path::new).find(|path| path.exists()) {
         match configuration(sshd) {
             Ok(text) => found.extend(named(&text)),
-            Err(why) => notes.push(format!("{} -T: {why}", sshd.display())),
+            // Only root may read host keys, without which sshd says nothing; its files are anybody's to read.
+            Err(why) => match files(Path::new(FILE)) {
+                Some(text) => found.extend(written(&text)),
+                None => notes.push(format!("{} -T: {why}", sshd.display())),
+            },
         }
     }
     for unit in ["ssh.socket", "sshd.socket"] {
@@ -124,6 +131,32 @@ fn named(text: &str) -> BTreeSet<u16> {
     found
 }
 
+/// The text of sshd's file and of its drop-ins; none where one of them can't be read.
+fn files(file: &Path) -> Option<String> {
+    let mut text = fs::read_to_string(file).ok()?;
+    let entries = fs::read_dir(file.with_extension("d"));
+    let paths = entries.into_iter().flatten().flatten().map(|it| it.path());
+    for path in paths.filter(|path| path.extension().is_some_and(|it| it == "conf")) {
+        text.push('\n');
+        text.push_str(&fs::read_to_string(path).ok()?);
+    }
+    Some(text)
+}
+
+/// What `sshd -T` would name, by the files: keywords in any case, perhaps with `=`, and 22 where no port is said.
+fn written(text: &str) -> BTreeSet<u16> {
+    let lines = text
+        .lines()
+        .map(|line| line.replacen('=', " ", 1).to_ascii_lowercase());
+    let text: Vec<String> = lines.collect();
+    let says_port = |line: &String| line.split_whitespace().next() == Some("port");
+    let mut found = named(&text.join("\n"));
+    if !text.iter().any(says_port) {
+        found.insert(22);
+    }
+    found
+}
+
 /// The port at the end of `22`, `0.0.0.0:22`, `[::]:22`; none for a path or an address alone.
 fn port_of(address: &str) -> Option<u16> {
     let port = match address.rsplit_once(':') {
@@ -205,6 +238,41 @@ mod tests {
             let found: Vec<u16> = named(text).into_iter().collect();
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn ports_of_sshd_s_files() {
+        for (text, expected) in [
+            ("", vec![22]),
+            (
+                "#Port 2222\nListenAddress ::\nPermitRootLogin no\n",
+                vec![22],
+            ),
+            ("Port 2222\nport=2200\n", vec![2200, 2222]),
+            ("ListenAddress 10.0.0.7:2222\n", vec![22, 2222]),
+            ("  PORT 443 # for guests\n", vec![443]),
+        ] {
+            let found: Vec<u16> = written(text).into_iter().collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sshd_s_files_are_read_with_their_drop_ins() {
+        let place = std::env::temp_dir().join(format!("portcullis-sshd-{}", std::process::id()));
+        let file = place.join("sshd_config");
+        assert_eq!(files(&file), None);
+        fs::create_dir_all(place.join("sshd_config.d")).unwrap();
+        fs::write(&file, "Include it\n").unwrap();
+        assert_eq!(files(&file).as_deref(), Some("Include it\n"));
+        fs::write(place.join("sshd_config.d/port.conf"), "Port 2222\n").unwrap();
+        fs::write(place.join("sshd_config.d/port.old"), "Port 2223\n").unwrap();
+        let text = files(&file).unwrap();
+        assert_eq!(written(&text).into_iter().collect::<Vec<_>>(), [2222]);
+        // What is there and can't be read leaves all in doubt.
+        fs::create_dir(place.join("sshd_config.d/a.conf")).unwrap();
+        assert_eq!(files(&file), None);
+        fs::remove_dir_all(&place).unwrap();
     }
 
     #[test]
