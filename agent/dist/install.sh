@@ -59,6 +59,9 @@ if [ -n "$remove" ]; then
     for directory in share/doc/portcullis share/portcullis; do
         rmdir "$prefix/$directory" 2>/dev/null || true
     done
+    if [ -L "$prefix/bin/portcullis" ]; then
+        rm -f "$prefix/bin/portcullis"
+    fi
     rm -f "$unit"
     systemd daemon-reload
     catalogue
@@ -75,15 +78,21 @@ fi
     chmod "$mode" "$prefix/$file.new"
     mv "$prefix/$file.new" "$prefix/$file"
 done
+# A user's PATH has no sbin, and half of the commands need no root. Where both are one directory there is nothing to link.
+mkdir -p "$prefix/bin"
+if [ ! "$prefix/bin" -ef "$prefix/sbin" ]; then
+    ln -sf ../sbin/portcullis "$prefix/bin/portcullis"
+fi
 mkdir -p /etc/portcullis/conf.d /etc/portcullis/policies.d "$(dirname "$unit")"
 cp "$here/etc/portcullis.toml.example" /etc/portcullis/portcullis.toml.example
-sed "s|^ExecStart=/usr/sbin/|ExecStart=$prefix/sbin/|" "$here/etc/portcullis.service" >"$unit"
+sed "s|^\(Exec[A-Za-z]*\)=/usr/sbin/|\1=$prefix/sbin/|" "$here/etc/portcullis.service" >"$unit"
 systemd daemon-reload
 systemd try-restart portcullis.service
 catalogue
 cat <<TEXT
 portcullis is installed in $prefix, and what is enforced has not changed. Next:
-    $prefix/sbin/portcullis doctor
-    $prefix/sbin/portcullis init PRODUCT --role ROLE
-    systemctl enable --now portcullis
+    $prefix/bin/portcullis doctor                    is this host fit for it?
+    $prefix/bin/portcullis init PRODUCT --role ROLE  a configuration to start from
+    $prefix/bin/portcullis check                     and \`plan\`: look before you leap
+    systemctl enable --now portcullis                  then put it in force
 TEXT

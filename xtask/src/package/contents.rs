@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::roff::{self, Page};
 use crate::process::{host_cargo, run as start};
@@ -120,13 +120,65 @@ pub(super) fn all(binary: &Path, version: &str) -> Result<Vec<Item>> {
         file(Kind::Data, "schema.json", root.join("policies/schema.json")),
     ];
     for path in DOCUMENTS {
-        // Two of them have the same name.
-        let name = path.strip_prefix("docs/").unwrap_or(path).replace('/', "-");
-        items.push(file(Kind::Document, &name, root.join(path)));
+        let text = fs::read_to_string(root.join(path)).with_context(|| path.to_owned())?;
+        let source = Source::Text(relinked(path, &text)?);
+        items.push(Item {
+            kind: Kind::Document,
+            name: flat(path),
+            source,
+        });
     }
     items.extend(manuals(&root, version)?);
     items.extend(generated()?);
     Ok(items)
+}
+
+/// A document's name where all lie in one directory; two of them have the same one.
+fn flat(path: &str) -> String {
+    path.strip_prefix("docs/").unwrap_or(path).replace('/', "-")
+}
+
+/// A document with its links as they lead where it is installed.
+///
+/// # Errors
+/// When one leads to what is not installed.
+fn relinked(path: &str, text: &str) -> Result<String> {
+    const LINK: &str = "](";
+    let mut parts = text.split(LINK);
+    let mut linked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        linked.push_str(LINK);
+        let (target, rest) = part.split_once(')').unwrap_or((part, ""));
+        if target.starts_with('#') || target.contains("://") {
+            linked.push_str(part);
+            continue;
+        }
+        let (file, place) = match target.split_once('#') {
+            Some((file, place)) => (file, format!("#{place}")),
+            None => (target, String::new()),
+        };
+        let file = beside(path, file);
+        let name = match file.as_str() {
+            "agent/dist/portcullis.toml" => "/etc/portcullis/portcullis.toml.example".to_owned(),
+            file if DOCUMENTS.contains(&file) => flat(file),
+            _ => bail!("{path}: {target} is not installed with it"),
+        };
+        linked.push_str(&format!("{name}{place}){rest}"));
+    }
+    Ok(linked)
+}
+
+/// The path, from the project's root, of what `path` calls `target`.
+fn beside(path: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// The same with another program.
@@ -206,4 +258,55 @@ fn generated() -> Result<Vec<Item>> {
     }
     items.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, text: &str, expected: Option<&str>) {
+        let linked = relinked(path, text).ok();
+        assert_eq!(linked.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn links_lead_where_documents_are_installed() {
+        check(
+            "README.md",
+            "[a](docs/policies.md), b",
+            Some("[a](policies.md), b"),
+        );
+        check(
+            "README.md",
+            "[a](ARCHITECTURE.md)",
+            Some("[a](ARCHITECTURE.md)"),
+        );
+        check(
+            "docs/denials.md",
+            "[a](suggest.md#b) (c)",
+            Some("[a](suggest.md#b) (c)"),
+        );
+        let policies = Some("[a](policies-README.md)");
+        check("docs/policies.md", "[a](../policies/README.md)", policies);
+        let example = Some("[a](/etc/portcullis/portcullis.toml.example)");
+        check(
+            "docs/configuration.md",
+            "[a](../agent/dist/portcullis.toml)",
+            example,
+        );
+        for same in ["[a](#b)", "[a](https://b.org/c)", "none", ""] {
+            check("docs/denials.md", same, Some(same));
+        }
+        check("README.md", "[a](agent/Cargo.toml)", None);
+        check("docs/denials.md", "[a](README.md)", None);
+    }
+
+    #[test]
+    fn every_link_of_every_document_leads_somewhere() {
+        for path in DOCUMENTS {
+            let text = fs::read_to_string(project::root().join(path)).unwrap();
+            relinked(path, &text).unwrap();
+        }
+    }
 }

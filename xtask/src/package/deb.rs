@@ -39,6 +39,11 @@ pub(super) fn build(items: &[Item], version: &str, directory: &Path) -> Result<P
     for item in items {
         put(item, &tree)?;
     }
+    // A user's PATH has no sbin, and half of the commands need no root.
+    let bin = tree.join("usr/bin");
+    make_directory(&bin)?;
+    std::os::unix::fs::symlink("../sbin/portcullis", bin.join("portcullis"))
+        .with_context(|| format!("{}", bin.display()))?;
     for empty in ["conf.d", "policies.d"] {
         make_directory(&tree.join("etc/portcullis").join(empty))?;
     }
@@ -220,7 +225,7 @@ fn sums(tree: &Path) -> Result<String> {
     output(&mut command)
 }
 
-/// Files of the tree by their paths in it, the control directory left out.
+/// Files of the tree by their paths in it, links and the control directory left out.
 fn files(tree: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut directories = vec![tree.to_path_buf()];
@@ -232,7 +237,7 @@ fn files(tree: &Path) -> Result<Vec<PathBuf>> {
             }
             if path.is_dir() {
                 directories.push(path);
-            } else {
+            } else if !path.is_symlink() {
                 found.push(path.strip_prefix(tree)?.to_path_buf());
             }
         }

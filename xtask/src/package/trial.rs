@@ -173,6 +173,8 @@ fn installed(machine: &Machine) -> Result<()> {
     );
     let products = machine.said(&["portcullis", "policy", "list"])?;
     says(&products, "seal-output-engine")?;
+    // As a user's PATH has it.
+    machine.said(&["/usr/bin/portcullis", "policy", "list"])?;
     machine.said(&[
         "bash",
         "-n",
@@ -217,6 +219,8 @@ fn unpacked(machine: &Machine, tarball: &str) -> Result<()> {
     const PROGRAM: &str = "/usr/local/sbin/portcullis";
     let unit = machine.said(&["cat", "/etc/systemd/system/portcullis.service"])?;
     says(&unit, &format!("ExecStart={PROGRAM} run"))?;
+    says(&unit, &format!("ExecReload={PROGRAM} reload"))?;
+    machine.said(&["/usr/local/bin/portcullis", "policy", "list"])?;
     let alone = machine.alone(PROGRAM, &["policy", "list"])?;
     let said = String::from_utf8_lossy(&alone.stdout);
     says(&said, "seal-output-engine").context("the program where no library is")?;
