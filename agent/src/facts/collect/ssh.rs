@@ -37,7 +37,8 @@ pub(super) fn ports(notes: &mut Vec<String>) -> Vec<u16> {
     if let Some(sshd) = SSHD.into_iter().map(Path::new).find(|path| path.exists()) {
         match configuration(sshd) {
             Ok(text) => found.extend(named(&text)),
-            // Only root may read host keys, without which sshd says nothing; its files are anybody's to read.
+            // Without host keys, which only root may read, sshd says nothing, and nor before its directory in /run is made, at boot; its files
+            // are there, and anybody's to read.
             Err(why) => match files(Path::new(FILE)) {
                 Some(text) => found.extend(written(&text)),
                 None => notes.push(format!("{} -T: {why}", sshd.display())),
@@ -93,7 +94,7 @@ fn configuration(sshd: &Path) -> Result<String, String> {
     match result {
         Some(text) if status.success() || !text.is_empty() => Ok(text),
         Some(_) => Err(format!(
-            "{status}; its configuration is left out (it needs root to read host keys)"
+            "{status}; its configuration is left out, because {FILE} can't be read either"
         )),
         None => Err(format!(
             "no answer within {PATIENCE:?}; its configuration is left out"
