@@ -303,14 +303,9 @@ impl Enforced {
     ) -> Result<(), Refusal> {
         ready.with_hz(self.dataplane.hz())?;
         let bank = self.dataplane.free_bank()?;
-        if let Ok(counters) = self.dataplane.last_counters(bank) {
-            // The sums are on disk before the counters go.
-            let clock = self.clock()?;
-            let place = (self.dataplane.number(), bank);
-            self.totals.fold(place, &counters, &clock);
-            self.write_totals(directories);
-        }
         let generation = self.latest.wrapping_add(1);
+        self.hand_over(bank, generation, &ready)?;
+        self.write_totals(directories);
         self.dataplane.write(bank, &ready.tables, generation)?;
         let fallback = match mode {
             Mode::Follow => self.previous.as_ref().map(|it| it.bank),
@@ -336,17 +331,26 @@ impl Enforced {
         self.since = Timestamp::now();
         self.deadline = deadline;
         (self.open, self.reverted) = (false, self.reverted && mode == Mode::Follow);
-        let rules = &self.ready.resolved.rule_set;
-        self.totals.enter(BankRules::of(
-            self.dataplane.number(),
-            bank,
-            generation,
-            rules,
-        ));
         if attach {
             self.guard(deadline.is_none());
         }
         self.write_down(directories);
+        Ok(())
+    }
+
+    /// The sums take over what a bank has counted, and name what it will hold: both are on disk before it is written.
+    fn hand_over(&mut self, bank: u32, generation: u32, ready: &Ready) -> Result<(), Error> {
+        let load = self.dataplane.number();
+        let held = self.dataplane.head(bank)?.generation;
+        if let Some(rules) = self.totals.held(load, bank, held).cloned()
+            && let Ok(counters) = self.dataplane.last_counters(bank)
+        {
+            let clock = self.clock()?;
+            self.totals.fold(&rules, &counters, &clock);
+        }
+        let rules = &ready.resolved.rule_set;
+        self.totals
+            .enter(BankRules::of(load, bank, generation, rules));
         Ok(())
     }
 

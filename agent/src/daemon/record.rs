@@ -89,7 +89,7 @@ pub(super) fn fold_others(totals: &mut Totals, dataplane: &Dataplane, before: Op
     };
     for rules in totals.banks.clone().into_iter().filter(others) {
         match before.and_then(|pinned| counters_of(pinned, &rules)) {
-            Some(counters) => totals.fold((rules.load, rules.bank), &counters, &clock),
+            Some(counters) => totals.fold(&rules, &counters, &clock),
             None => totals.banks.retain(|held| *held != rules),
         }
     }

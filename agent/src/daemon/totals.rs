@@ -139,13 +139,19 @@ impl Totals {
         }
     }
 
-    /// Takes a bank's counters in for good: from now on the file speaks for them.
-    pub fn fold(&mut self, (load, bank): (u32, u32), counters: &[RuleCounter], clock: &Clock) {
-        let is = |held: &BankRules| (held.load, held.bank) == (load, bank);
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.banks).into_iter().partition(is);
-        self.banks = kept;
-        for rules in &gone {
+    /// What the file says of a bank that holds this policy.
+    #[must_use]
+    pub fn held(&self, load: u32, bank: u32, generation: u32) -> Option<&BankRules> {
+        let is =
+            |held: &&BankRules| (held.load, held.bank, held.generation) == (load, bank, generation);
+        self.banks.iter().find(is)
+    }
+
+    /// Takes a bank's last counters in for good: from now on the file speaks for them. Does nothing where it does already.
+    pub fn fold(&mut self, rules: &BankRules, counters: &[RuleCounter], clock: &Clock) {
+        let before = self.banks.len();
+        self.banks.retain(|held| held != rules);
+        if self.banks.len() < before {
             self.add(rules, counters, clock);
         }
     }
@@ -237,7 +243,11 @@ mod tests {
         assert_eq!(now.passed, 5, "a packet counts once, however many rows");
 
         // The bank is written anew; the same row comes back in another one.
-        totals.fold((7, 0), &counters, &CLOCK);
+        totals.fold(
+            &bank(0, &[&["p/t/1", "p/t/2"], &["failsafe/ssh"]]),
+            &counters,
+            &CLOCK,
+        );
         totals.enter(bank(1, &[&["p/t/2"]]));
         let now = live(&totals, vec![counter(1, 2, 1_000)]);
         check(&now, "p/t/1", 5, 0, Some(10));
@@ -257,7 +267,7 @@ mod tests {
         let counters = |rules: &BankRules| Some(vec![counter(u64::from(rules.load), 0, 1_000)]);
         let (both, _) = totals.clone().with_banks(&CLOCK, counters);
         assert_eq!(both.passed, 15);
-        totals.fold((7, 0), &[counter(7, 0, 1_000)], &CLOCK);
+        totals.fold(&bank(0, &[&["a"]]), &[counter(7, 0, 1_000)], &CLOCK);
         let (folded, _) = totals.clone().with_banks(&CLOCK, counters);
         assert_eq!(
             folded,
@@ -282,12 +292,30 @@ mod tests {
     #[test]
     fn a_bank_counts_once() {
         let mut totals = Totals::default();
-        totals.enter(bank(2, &[&["a"]]));
-        totals.enter(bank(2, &[&["b"]]));
-        totals.fold((7, 2), &[counter(1, 0, 1_000)], &CLOCK);
-        totals.fold((7, 2), &[counter(1, 0, 1_000)], &CLOCK);
+        let [left, held] = [bank(2, &[&["a"]]), bank(2, &[&["b"]])];
+        totals.enter(left.clone());
+        totals.enter(held.clone());
+        assert_eq!(totals.held(7, 2, 3), Some(&held));
+        // Neither another policy, nor another bank or load.
+        for (load, bank, generation) in [(7, 2, 4), (7, 1, 3), (8, 2, 3)] {
+            assert_eq!(totals.held(load, bank, generation), None);
+        }
+        for rules in [&left, &held, &held] {
+            totals.fold(rules, &[counter(1, 0, 1_000)], &CLOCK);
+        }
         assert_eq!(totals.passed, 1);
         assert!(!totals.rows.contains_key("a"));
+    }
+
+    /// Sums of a version that named the load once, for all its banks, go on; what those banks held is not known any more.
+    #[test]
+    fn sums_of_an_earlier_version_are_read() {
+        let text = r#"{ "schema": 1, "load": 3, "banks": [{ "bank": 0, "generation": 5, "rules": [["a"]] }], "passed": 4,
+            "rows": { "a": { "passed": 4, "audited": 0, "near": 1, "last": null } } }"#;
+        let totals: Totals = serde_json::from_str(text).unwrap();
+        let (sums, all) = totals.with_banks(&CLOCK, |rules| (rules.load != 0).then(Vec::new));
+        check(&sums, "a", 4, 1, None);
+        assert!(!all);
     }
 
     #[test]
