@@ -13,7 +13,7 @@ use super::hosts::{GUARDED, OPEN, Pair, statistic};
 use crate::process::{Running, wait_for};
 
 /// How long a client sends.
-const TURN: Duration = Duration::from_millis(40);
+const TURN: Duration = Duration::from_millis(12);
 const LIMIT: Duration = Duration::from_secs(15);
 /// Less than this, which is a few messages of no data, is silence.
 const SILENT: u64 = 4_096;
