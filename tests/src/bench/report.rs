@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-/// Figures of one thing, one a round; or why there are none.
+/// Figures of one thing, one a round or one for each of its turns; or why there are none.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     taken: Vec<f64>,
