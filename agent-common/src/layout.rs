@@ -7,6 +7,7 @@ use crate::event::{DenyEvent, Summary};
 use crate::flow::{FlowCounts, FlowEntry, FlowKey, FlowRecord};
 use crate::fragment::FragmentEntry;
 use crate::recent::RecentReply;
+use crate::switch::Heads;
 use crate::tables::{Balance, Budget, Head, RuleCounter, Timeouts};
 use crate::trie::V6Node;
 
@@ -34,10 +35,11 @@ layout!(V6Node, size 48, align 8, { key: 0, mask: 16, half: 32, shift: 36, miss:
 layout!(Timeouts, size 24, align 4, { tcp_new: 0, tcp_established: 4, tcp_closing: 8, udp: 12, echo: 16, asked: 20 });
 layout!(Budget, size 8, align 4, { refill: 0, burst: 4 });
 layout!(Bucket, size 8, align 4, { last: 0, tokens: 4 });
-layout!(Head, size 96, align 4, {
-    generation: 0, flags: 4, peer_classes: 8, any_from: 12, facts_row: 16, v6_root: 20, timeouts: 24, budget_all: 48, budget_peer: 64,
-    window: 80, fragments: 84, zero: 88, reserved: 92,
+layout!(Head, size 128, align 4, {
+    generation: 0, flags: 4, peer_classes: 8, any_from: 12, v6_root: 16, nodes: 20, v6_nodes: 24, cell_blocks: 28, rules: 32, no_rule: 36,
+    timeouts: 40, facts_row: 64, budget_all: 68, budget_peer: 84, window: 100, fragments: 104, zero: 108, reserved: 112,
 });
+layout!(Heads, size 576, align 8, { switch: 0, reserved: 8, banks: 64 });
 layout!(RuleCounter, size 32, align 8, { passed: 0, audited: 8, near: 16, last: 24 });
 layout!(Balance, size 48, align 8, {
     reported: 0, suppressed: 8, lost: 16, audit_reported: 24, audit_suppressed: 32, audit_lost: 40,
@@ -67,6 +69,7 @@ mod pod {
         FlowRecord,
         V6Node,
         Head,
+        Heads,
         RuleCounter,
         Balance,
         FlowCounts,

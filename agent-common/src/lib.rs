@@ -19,6 +19,7 @@ pub mod net;
 pub mod packet;
 pub mod parse;
 pub mod recent;
+pub mod switch;
 pub mod tables;
 pub mod trie;
 pub mod verdict;

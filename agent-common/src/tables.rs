@@ -264,7 +264,8 @@ impl Budget {
     pub const EVENT: u32 = 4096;
 }
 
-/// The head of a bank: everything of a policy that is one number.
+/// The head of a bank: everything of a policy that is one number, and where its share of each table begins. What most packets ask for lies in
+/// the first 64 octets, which are one cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Head {
@@ -276,12 +277,22 @@ pub struct Head {
     pub peer_classes: u32,
     /// Port classes from this one on admit, or deny, every peer alike: no peer look-up.
     pub any_from: u32,
-    /// Row of the cells that holds [`facts`].
-    pub facts_row: u32,
     /// First slot of the IPv6 trie: a class, or a node with [`crate::trie::NODE`].
     pub v6_root: u32,
+    /// The bank's first trie node, among those of all banks.
+    pub nodes: u32,
+    /// The bank's first IPv6 node.
+    pub v6_nodes: u32,
+    /// The bank's first block of cells.
+    pub cell_blocks: u32,
+    /// The bank's first rule counter.
+    pub rules: u32,
+    /// Its last one, counted from the first: of packets that no rule came near.
+    pub no_rule: u32,
     /// Time-outs of the flow tables.
     pub timeouts: Timeouts,
+    /// Row of the cells that holds [`facts`].
+    pub facts_row: u32,
     /// Events in all: strangers, acquaintances.
     pub budget_all: [Budget; 2],
     /// Events per peer: strangers, acquaintances.
@@ -293,7 +304,7 @@ pub struct Head {
     /// Always zero, and the verifier doesn't know it: [`crate::lookup::Lookup::unknown`].
     pub zero: u32,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u32; 4],
 }
 
 impl Head {
@@ -352,107 +363,9 @@ pub const fn reason_slot(direction: crate::event::Direction, reason: u8) -> u32 
     ((direction as u32) << 6 | (reason & 63) as u32) & (REASON_SLOTS - 1)
 }
 
-/// The switch: one word that says which bank is in force, read once per packet and written by one store.
-///
-/// Bits 0-1 active bank, 2-3 fallback bank, 4 pause, 6-31 low bits of the generation, 32-63 deadline (tick; 0: none).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(transparent)]
-pub struct Switch(pub u64);
-
-impl Switch {
-    const PAUSE: u64 = 1 << 4;
-
-    /// `bank` in force without a deadline.
-    pub const fn to(bank: u32, fallback: u32, generation: u32) -> Self {
-        Self(
-            (bank & 3) as u64
-                | ((fallback & 3) as u64) << 2
-                | ((generation & 0x03ff_ffff) as u64) << 6,
-        )
-    }
-
-    /// The same, and from tick `deadline` on the fallback bank.
-    pub const fn until(self, deadline: u32) -> Self {
-        // 0 means none: a deadline that falls on it comes a tick later
-        let deadline = if deadline == 0 { 1 } else { deadline };
-        Self(self.0 & 0xffff_ffff | (deadline as u64) << 32)
-    }
-
-    /// The same, with denials turned into audits before tick `deadline`; then as before.
-    pub const fn paused_until(self, deadline: u32) -> Self {
-        Self(self.until(deadline).0 | Self::PAUSE)
-    }
-
-    /// The active bank.
-    pub const fn active(self) -> u32 {
-        (self.0 & 3) as u32
-    }
-    /// The fallback bank.
-    pub const fn fallback(self) -> u32 {
-        (self.0 >> 2 & 3) as u32
-    }
-    /// Low 26 bits of the generation.
-    pub const fn generation(self) -> u32 {
-        (self.0 >> 6 & 0x03ff_ffff) as u32
-    }
-    /// The deadline, a tick.
-    pub const fn deadline(self) -> Option<u32> {
-        match (self.0 >> 32) as u32 {
-            0 => None,
-            tick => Some(tick),
-        }
-    }
-    /// Whether the deadline is a pause's.
-    pub const fn is_pause(self) -> bool {
-        self.0 & Self::PAUSE != 0
-    }
-
-    /// The bank in force at tick `now`, and whether denials are audits.
-    #[inline(always)]
-    pub const fn in_force(self, now: u32) -> (u32, bool) {
-        let deadline = (self.0 >> 32) as u32;
-        if deadline == 0 {
-            return (self.active(), false);
-        }
-        let passed = now.wrapping_sub(deadline) as i32 >= 0;
-        if self.is_pause() {
-            (self.active(), !passed)
-        } else if passed {
-            (self.fallback(), false)
-        } else {
-            (self.active(), false)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_deadline_changes_banks_by_itself() {
-        let plain = Switch::to(1, 2, 7);
-        let pending = plain.until(100);
-        let paused = plain.paused_until(100);
-        for (word, now, expected) in [
-            (plain, 0, (1, false)),
-            (plain, u32::MAX, (1, false)),
-            (pending, 99, (1, false)),
-            (pending, 100, (2, false)),
-            (pending, 0x7000_0000, (2, false)),
-            (paused, 99, (1, true)),
-            (paused, 100, (1, false)),
-            (plain.until(0), 0, (1, false)), // never read as "no deadline"
-            (plain.until(0), 1, (2, false)),
-            (plain.until(5), u32::MAX, (1, false)), // ticks wrap
-        ] {
-            assert_eq!(word.in_force(now), expected, "{word:?} at {now}");
-        }
-        assert_eq!(
-            (paused.generation(), paused.fallback(), paused.is_pause()),
-            (7, 2, true)
-        );
-    }
 
     #[test]
     fn timeouts_are_never_shorter_than_said() {

@@ -147,7 +147,7 @@ impl<const ETHERNET: bool> Call for TcIngress<ETHERNET> {
     /// Ethernet may be the tunnel's own end: there it was not.
     #[inline(always)]
     fn is_decrypted(&self) -> bool {
-        ETHERNET && maps::tells_decrypted() != 0 && has_state(&self.0)
+        ETHERNET && maps::tells_decrypted() && has_state(&self.0)
     }
     #[inline(always)]
     fn sender(&self) -> (u32, u64) {

@@ -235,7 +235,9 @@ fn settled<C: Call, S: Borrow<Summary>, const RARE: bool>(
     }
     let summary = summary();
     if RARE {
-        report::refused_apart(call, world, summary.borrow(), verdict);
+        // A copy: what a function gets a reference to lies in memory from the beginning, also for the packets that never come here.
+        let world = *world;
+        report::refused_apart(call, &world, summary.borrow(), verdict);
     } else {
         report::refused(call, world, summary.borrow(), verdict);
     }

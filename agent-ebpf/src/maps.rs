@@ -1,6 +1,6 @@
 //! The maps, by name. Sizes marked "at load" are set by the agent to what the policy needs.
 //!
-//! Tables (`SWITCH` to `RULES`) belong to one load of the programs; state outlives it.
+//! Tables (`HEADS` to `RULES`) belong to one load of the programs; state outlives it.
 
 use agent_common::budget::{BUCKETS as BUCKET_SLOTS, Bucket, SPENT_SLOTS, Spent};
 use agent_common::event::Summary;
@@ -9,19 +9,16 @@ use agent_common::flow::{
 };
 use agent_common::fragment::{FragmentEntry, SLOTS as FRAGMENT_SLOTS};
 use agent_common::recent::{RecentReply, SLOTS as RECENT_SLOTS};
-use agent_common::tables::{BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter};
+use agent_common::switch::Heads;
+use agent_common::tables::{BANKS, Balance, CELL_BLOCK, PLANES, REASON_SLOTS, RuleCounter};
 use agent_common::trie::V6Node;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 
-/// The switch word: which bank is in force.
+/// The switch word and the heads of the banks: one look-up for what every packet reads first.
 #[map]
-pub(crate) static SWITCH: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-/// Heads of the banks.
-#[map]
-pub(crate) static HEADS: Array<Head> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
+pub(crate) static HEADS: Array<Heads> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Classes of ports: bank × plane.
 #[map]
@@ -148,31 +145,13 @@ pub(crate) static RARE_TC: ProgramArray = ProgramArray::with_max_entries(2, 0);
 #[map]
 pub(crate) static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 
-/// What is set at load: sizes of a bank in the maps above, and what the kernel can.
-macro_rules! constants {
-    ($($(#[$doc:meta])* $name:ident, $read:ident;)*) => { $(
-        $(#[$doc])*
-        #[unsafe(no_mangle)]
-        static $name: u32 = 1;
+/// Whether this kernel tells what it has decrypted, which one without IPsec can't: not 0. Set at load.
+#[unsafe(no_mangle)]
+static TELLS_DECRYPTED: u32 = 1;
 
-        $(#[$doc])*
-        #[inline(always)]
-        pub(crate) fn $read() -> u32 {
-            // SAFETY: a static of this program. Volatile, because the value is another one by the time the program is loaded.
-            unsafe { core::ptr::read_volatile(&raw const $name) }
-        }
-    )* };
-}
-
-constants! {
-    /// Trie nodes of a bank.
-    NODES_PER_BANK, nodes_per_bank;
-    /// IPv6 nodes of a bank.
-    V6_NODES_PER_BANK, v6_nodes_per_bank;
-    /// Cell blocks of a bank.
-    CELL_BLOCKS_PER_BANK, cell_blocks_per_bank;
-    /// Rule counters of a bank, the last one for no rule.
-    RULES_PER_BANK, rules_per_bank;
-    /// Whether this kernel tells what it has decrypted, which one without IPsec can't: not 0.
-    TELLS_DECRYPTED, tells_decrypted;
+/// Whether this kernel tells what it has decrypted.
+#[inline(always)]
+pub(crate) fn tells_decrypted() -> bool {
+    // SAFETY: a static of this program. Volatile, because the value is another one by the time the program is loaded.
+    unsafe { core::ptr::read_volatile(&raw const TELLS_DECRYPTED) != 0 }
 }

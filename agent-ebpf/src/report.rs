@@ -4,7 +4,7 @@ use agent_common::budget::{Bucket, Spent, bucket_of_all, bucket_of_peer, spent_s
 use agent_common::event::{DenyEvent, Direction, Hook, Summary};
 use agent_common::frame::Frame;
 use agent_common::lookup::Lookup;
-use agent_common::tables::{Balance, Head, NO_RULE, RuleCounter, facts, reason_slot};
+use agent_common::tables::{Balance, Head, RuleCounter, facts, reason_slot};
 use agent_common::trie::class_of;
 use agent_common::verdict::{Action, Reason, Through, Verdict};
 use aya_ebpf::EbpfContext;
@@ -233,14 +233,9 @@ fn emit<C: Call>(call: &C, world: &World, summary: &Summary, verdict: Verdict) -
 
 #[inline(always)]
 fn rule_counter(world: &World, rule: u16) -> Option<&'static mut RuleCounter> {
-    let last = maps::rules_per_bank() - 1;
-    // Rules that the bank has no counter for, and NO_RULE, share the last one.
-    let rule = if rule == NO_RULE || u32::from(rule) > last {
-        last
-    } else {
-        u32::from(rule)
-    };
-    let counter = maps::RULES.get_ptr_mut(world.bank * maps::rules_per_bank() + rule)?;
+    // What no rule came near has the greatest number, and counts at the last one.
+    let rule = u32::from(rule).min(world.head.no_rule);
+    let counter = maps::RULES.get_ptr_mut(world.head.rules + rule)?;
     // SAFETY: this CPU's own value, as for the balance.
     Some(unsafe { &mut *counter })
 }

@@ -8,7 +8,7 @@ use agent_common::lookup::Lookup;
 use agent_common::net::{Address, V6};
 use agent_common::packet::{Network, Quoted, Transport};
 use agent_common::recent::RecentReply;
-use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, Switch, TICK_SHIFT};
+use agent_common::tables::{CELL_BLOCK, Cell, Head, PLANES, Plane, TICK_SHIFT};
 use agent_common::trie::{Trie, V6Node, v6_walk};
 use agent_common::verdict::Verdict;
 use agent_common::word::Word;
@@ -18,6 +18,7 @@ use crate::cursor::{self, element};
 use crate::{maps, parts};
 
 /// The bank in force for one packet. Made once per packet, so that no packet sees two policies.
+#[derive(Clone, Copy)]
 pub(crate) struct World {
     pub(crate) bank: u32,
     pub(crate) head: &'static Head,
@@ -38,12 +39,13 @@ impl World {
     /// What is in force now. `None` where the maps could not be read; the caller drops.
     #[inline(always)]
     pub(crate) fn in_force() -> Option<Self> {
-        let word = maps::SWITCH.get_ptr(0)?;
-        // SAFETY: a live, aligned map value of eight octets, which user space writes by one atomic store.
-        let word = unsafe { word.read_volatile() };
+        let heads = maps::HEADS.get(0)?;
+        // SAFETY: a live, aligned word of eight octets, which user space writes by one atomic store.
+        let switch = unsafe { (&raw const heads.switch).read_volatile() };
         let now = tick();
-        let (bank, paused) = Switch(word).in_force(now);
-        let head = maps::HEADS.get(bank)?;
+        let (bank, paused) = switch.in_force(now);
+        // SAFETY: a live map value; a head is written only while its bank is not in force.
+        let head = unsafe { &*element(&raw const heads.banks, bank) };
         Some(Self {
             bank,
             head,
@@ -55,10 +57,11 @@ impl World {
     /// The same world in a function that got its numbers. A pause is not its business.
     #[inline(always)]
     pub(crate) fn again(bank: u32, now: u32) -> Option<Self> {
-        let head = maps::HEADS.get(bank)?;
+        let heads = maps::HEADS.get(0)?;
         Some(Self {
             bank,
-            head,
+            // SAFETY: as above.
+            head: unsafe { &*element(&raw const heads.banks, bank) },
             now,
             paused: false,
         })
@@ -69,14 +72,20 @@ impl World {
 /// function is walked through again at each call (16 rounds each).
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn v6_class(bank: u32, root: u32, high: u64, low: u64) -> u32 {
-    v6_walk(V6(high, low), &V6Trie { bank, root })
+extern "C" fn v6_class(root: u32, nodes: u32, v6_nodes: u32, high: u64, low: u64) -> u32 {
+    let trie = V6Trie {
+        root,
+        nodes,
+        v6_nodes,
+    };
+    v6_walk(V6(high, low), &trie)
 }
 
-/// The IPv6 trie of a bank.
+/// The IPv6 trie of a bank: its first slot, and where its nodes begin.
 struct V6Trie {
-    bank: u32,
     root: u32,
+    nodes: u32,
+    v6_nodes: u32,
 }
 
 impl Trie for V6Trie {
@@ -87,7 +96,7 @@ impl Trie for V6Trie {
 
     #[inline(always)]
     fn slot(&self, node: u32, octet: u8) -> Option<u32> {
-        slot(self.bank, node, octet)
+        slot(self.nodes + node, octet)
     }
 
     #[inline(always)]
@@ -97,13 +106,13 @@ impl Trie for V6Trie {
 
     #[inline(always)]
     fn v6_node(&self, node: u32) -> Option<&V6Node> {
-        maps::V6_NODES.get(self.bank * maps::v6_nodes_per_bank() + node)
+        maps::V6_NODES.get(self.v6_nodes + node)
     }
 }
 
 #[inline(always)]
-fn slot(bank: u32, node: u32, octet: u8) -> Option<u32> {
-    let slots = maps::NODES.get_ptr(bank * maps::nodes_per_bank() + node)?;
+fn slot(node: u32, octet: u8) -> Option<u32> {
+    let slots = maps::NODES.get_ptr(node)?;
     // SAFETY: a live map value.
     Some(unsafe { element(slots, u32::from(octet)).read() })
 }
@@ -118,7 +127,7 @@ impl Trie for World {
 
     #[inline(always)]
     fn slot(&self, node: u32, octet: u8) -> Option<u32> {
-        slot(self.bank, node, octet)
+        slot(self.head.nodes + node, octet)
     }
 
     #[inline(always)]
@@ -128,12 +137,18 @@ impl Trie for World {
 
     #[inline(always)]
     fn v6_node(&self, node: u32) -> Option<&V6Node> {
-        maps::V6_NODES.get(self.bank * maps::v6_nodes_per_bank() + node)
+        maps::V6_NODES.get(self.head.v6_nodes + node)
     }
 
     #[inline(always)]
     fn v6_class(&self, address: V6) -> u32 {
-        v6_class(self.bank, self.head.v6_root, address.0, address.1)
+        let Head {
+            v6_root,
+            nodes,
+            v6_nodes,
+            ..
+        } = *self.head;
+        v6_class(v6_root, nodes, v6_nodes, address.0, address.1)
     }
 }
 
@@ -156,8 +171,7 @@ impl Lookup for World {
 
     #[inline(always)]
     fn cell_at(&self, index: u32) -> Option<Cell> {
-        let block = self.bank * maps::cell_blocks_per_bank() + index / CELL_BLOCK;
-        let cells = maps::CELLS.get_ptr(block)?;
+        let cells = maps::CELLS.get_ptr(self.head.cell_blocks + index / CELL_BLOCK)?;
         // SAFETY: a live map value.
         Some(Cell(unsafe { element(cells, index % CELL_BLOCK).read() }))
     }

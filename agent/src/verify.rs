@@ -9,7 +9,8 @@ mod frame;
 mod report;
 
 use agent_common::event::Direction;
-use agent_common::tables::{Balance, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::Balance;
 use agent_common::verdict::Action;
 use thiserror::Error;
 

@@ -3,9 +3,8 @@
 
 use std::path::Path;
 
-use agent_common::tables::{
-    Cell, CellAction, Head, NO_RULE, OPEN_BANK, Plane, Switch, Timeouts, facts,
-};
+use agent_common::switch::Switch;
+use agent_common::tables::{Cell, CellAction, Head, NO_RULE, OPEN_BANK, Plane, Timeouts, facts};
 use anyhow::{Context as _, Result, ensure};
 use portcullis::compile::Sizes;
 use portcullis::compile::tables::Tables;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use agent_common::event::Direction;
 use agent_common::flow::FlowTable;
-use agent_common::tables::{OPEN_BANK, Switch, Timeouts};
+use agent_common::switch::Switch;
+use agent_common::tables::{OPEN_BANK, Timeouts};
 use anyhow::Result;
 use jiff::Timestamp;
 

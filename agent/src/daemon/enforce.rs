@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use agent_common::flow::FlowTable;
-use agent_common::tables::{OPEN_BANK, POLICY_BANKS, Switch, Timeouts};
+use agent_common::switch::Switch;
+use agent_common::tables::{OPEN_BANK, POLICY_BANKS, Timeouts};
 use jiff::Timestamp;
 use log::Log;
 

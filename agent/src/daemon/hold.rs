@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use agent_common::tables::{OPEN_BANK, Switch, TICK_SHIFT};
+use agent_common::switch::Switch;
+use agent_common::tables::{OPEN_BANK, TICK_SHIFT};
 use jiff::Timestamp;
 
 use super::enforce::{Banked, Enforced};

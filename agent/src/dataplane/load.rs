@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use agent_common::event::Direction;
 use agent_common::flow::FlowTable;
-use agent_common::tables::{BANKS, OPEN_BANK, PLANES, POLICY_BANKS, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::{BANKS, OPEN_BANK, PLANES, POLICY_BANKS};
 use aya::maps::{MapInfo, ProgramArray};
 use aya::programs::{Program, ProgramError, ProgramFd, ProgramType, SchedClassifier, Xdp};
 use aya::sys::{BpfHelper, is_helper_supported};
@@ -255,11 +256,6 @@ fn load_pinned(
     let mut loader = EbpfLoader::new();
     loader
         .override_global("TELLS_DECRYPTED", &tells_decrypted, true)
-        .override_global("NODES_PER_BANK", &sizes.nodes, true)
-        .override_global("V6_NODES_PER_BANK", &sizes.v6_nodes, true)
-        .override_global("CELL_BLOCKS_PER_BANK", &sizes.cell_blocks, true)
-        .override_global("RULES_PER_BANK", &sizes.rules, true)
-        .map_max_entries("HEADS", BANKS)
         .map_max_entries("PORT_CLASS", BANKS * PLANES)
         .map_max_entries("FLOWS_NEW", options.flows_new)
         .map_max_entries("FLOWS_ESTABLISHED", options.flows_established);

@@ -4,10 +4,13 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use agent_common::switch::{Heads, Switch};
+use agent_common::tables::Head;
 use aya::Pod;
 
 /// A mapped array map whose values are `V`.
@@ -135,26 +138,45 @@ impl<const N: usize> Mapping<[u32; N]> {
     }
 }
 
-impl Mapping<u64> {
-    /// The word at `index`, shared with the programs.
-    pub(super) fn word(&self, index: usize) -> Option<&AtomicU64> {
-        let (at, _) = self.tail(index).filter(|&(_, room)| room >= 8)?;
+impl Mapping<Heads> {
+    /// The octets of a field of the one value.
+    fn field(&self, offset: usize, length: usize) -> Option<*mut u8> {
+        let rest = self.octets.checked_sub(offset)?;
+        // SAFETY: so many octets lie within the mapping.
+        (length <= rest).then(|| unsafe { self.at.as_ptr().add(offset) })
+    }
+
+    /// The switch word, shared with the programs.
+    fn word(&self) -> Option<&AtomicU64> {
+        let at = self.field(offset_of!(Heads, switch), size_of::<Switch>())?;
         // SAFETY: eight mapped, aligned octets that are only touched as an atomic word, here and by the programs.
         Some(unsafe { AtomicU64::from_ptr(at.cast()) })
     }
 
-    /// Stores the word at once. False where there is none.
+    /// Stores the switch word at once. False where there is none.
     #[must_use]
-    pub(super) fn store(&self, index: usize, word: u64) -> bool {
+    pub(super) fn store_switch(&self, switch: Switch) -> bool {
         // Release: a program that sees the word sees the bank that was written before.
-        self.word(index)
-            .map(|at| at.store(word, Ordering::Release))
+        self.word()
+            .map(|at| at.store(switch.0, Ordering::Release))
             .is_some()
     }
 
-    /// Loads the word.
-    pub(super) fn load(&self, index: usize) -> Option<u64> {
-        self.word(index).map(|at| at.load(Ordering::Acquire))
+    /// Loads the switch word.
+    pub(super) fn switch(&self) -> Option<Switch> {
+        self.word().map(|at| Switch(at.load(Ordering::Acquire)))
+    }
+
+    /// Writes the head of a bank. False where there is none.
+    #[must_use]
+    pub(super) fn write_head(&mut self, bank: u32, head: &Head) -> bool {
+        let offset = offset_of!(Heads, banks) + bank as usize * size_of::<Head>();
+        let Some(at) = self.field(offset, size_of::<Head>()) else {
+            return false;
+        };
+        // SAFETY: mapped octets of this length, aligned for a head, that nothing else in this process refers to.
+        unsafe { at.cast::<Head>().write(*head) };
+        true
     }
 }
 

@@ -5,7 +5,8 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use agent_common::flow::{FlowCounts, FlowTable};
-use agent_common::tables::{BANKS, Head, RuleCounter, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::{BANKS, Head, RuleCounter};
 use aya::maps::{MapData, RingBuf};
 
 use super::clock::Clock;

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use agent_common::budget::{BUCKETS, Bucket};
 use agent_common::event::DenyEvent;
 use agent_common::flow::{ASKED_SLOTS, BEGAN_TABLES, FlowCounts, FlowEntry, FlowKey};
+use agent_common::switch::Heads;
 use agent_common::tables::{
-    ABI_VERSION, BANKS, Balance, CELL_BLOCK, Head, PLANES, REASON_SLOTS, RuleCounter, TICK_SHIFT,
+    ABI_VERSION, BANKS, Balance, CELL_BLOCK, PLANES, REASON_SLOTS, RuleCounter, TICK_SHIFT,
 };
 use agent_common::trie::V6Node;
 use nix::errno::Errno;
@@ -49,8 +50,7 @@ pub(super) const STATE_MAPS: [(&str, usize, usize); 9] = [
 ];
 
 /// Maps of one load.
-pub(super) const TABLE_MAPS: [&str; 12] = [
-    "SWITCH",
+pub(super) const TABLE_MAPS: [&str; 11] = [
     "HEADS",
     "PORT_CLASS",
     "V4_ROOT",
@@ -70,7 +70,7 @@ const SCHEMA: u32 = {
         size_of::<FlowKey>(),
         size_of::<FlowEntry>(),
         size_of::<FlowCounts>(),
-        size_of::<Head>(),
+        size_of::<Heads>(),
         size_of::<V6Node>(),
         size_of::<RuleCounter>(),
         size_of::<Balance>(),

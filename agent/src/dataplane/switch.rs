@@ -1,6 +1,7 @@
 //! The switch: which bank is in force, and when one that was left may be written again.
 
-use agent_common::tables::{OPEN_BANK, POLICY_BANKS, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::{OPEN_BANK, POLICY_BANKS};
 
 use super::error::Error;
 use super::load::Dataplane;

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use agent_common::tables::{
-    BANKS, CELL_BLOCK, Head, OPEN_BANK, PLANES, POLICY_BANKS, RuleCounter, Switch,
-};
+use agent_common::switch::{Heads, Switch};
+use agent_common::tables::{BANKS, CELL_BLOCK, Head, OPEN_BANK, PLANES, POLICY_BANKS, RuleCounter};
 use agent_common::trie::V6Node;
 use aya::maps::{Array, Map, MapData};
 use std::os::fd::AsFd as _;
@@ -46,8 +45,7 @@ pub struct Written {
 
 /// The tables of a load, mapped.
 pub(super) struct TableMaps {
-    switch: Mapping<u64>,
-    heads: Mapping<Head>,
+    heads: Mapping<Heads>,
     port_class: Mapping<[u16; PORTS]>,
     v4_root: Mapping<[u32; PORTS]>,
     nodes: Mapping<[u32; 256]>,
@@ -55,7 +53,7 @@ pub(super) struct TableMaps {
     cells: Mapping<[u32; CELL_BLOCK as usize]>,
     rules: PerCpuRange<RuleCounter>,
     /// The heads once more by system calls: a second way to what the programs see.
-    heads_map: Array<MapData, Head>,
+    heads_map: Array<MapData, Heads>,
     sizes: BankSizes,
 }
 
@@ -76,7 +74,6 @@ impl TableMaps {
             rules: share(rules.len() as usize),
         };
         Ok(Self {
-            switch: map(directory, "SWITCH", writable)?,
             heads: map(directory, "HEADS", writable)?,
             port_class: map(directory, "PORT_CLASS", writable)?,
             v4_root: map(directory, "V4_ROOT", writable)?,
@@ -95,29 +92,28 @@ impl TableMaps {
 
     /// The switch word.
     pub(super) fn switch(&self) -> Result<Switch, Error> {
-        self.switch
-            .load(0)
-            .map(Switch)
-            .ok_or(Error::Object("word in SWITCH"))
+        self.heads.switch().ok_or(Error::Object("value in HEADS"))
     }
 
     /// Sets the switch word, by one store.
     pub(super) fn store(&self, word: Switch) -> Result<(), Error> {
-        if self.switch.store(0, word.0) {
+        if self.heads.store_switch(word) {
             Ok(())
         } else {
-            Err(Error::Object("word in SWITCH"))
+            Err(Error::Object("value in HEADS"))
         }
     }
 
     /// The head of a bank.
     pub(super) fn head(&self, bank: u32) -> Result<Head, Error> {
-        self.heads_map.get(&bank, 0).map_err(Error::map("HEADS"))
+        let heads = self.heads_map.get(&0, 0).map_err(Error::map("HEADS"))?;
+        let head = heads.banks.get(bank as usize);
+        head.copied().ok_or(Error::NoBank(bank))
     }
 
     /// Takes the name of a policy from its bank before its counters go: who reads them looks at the head before and after.
     fn vacate(&mut self, bank: u32) -> Result<(), Error> {
-        if !self.heads.write(bank as usize, &[Head::default()]) {
+        if !self.heads.write_head(bank, &Head::default()) {
             return Err(Error::NoBank(bank));
         }
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
@@ -199,10 +195,12 @@ impl TableMaps {
         // What the last block holds beyond the cells is denied, not left over.
         let whole = tables.cells.len() / CELL_BLOCK as usize;
         if !tables.cells.len().is_multiple_of(CELL_BLOCK as usize) {
-            all &= self.cells.clear(at.cells + whole, 1);
+            all &= self.cells.clear(at.cell_blocks + whole, 1);
         }
-        all &= self.cells.write(at.cells, &tables.cells);
-        all &= self.heads.write(at.bank, &[head(tables, generation)]);
+        all &= self.cells.write(at.cell_blocks, &tables.cells);
+        all &= self
+            .heads
+            .write_head(bank, &at.head(&tables.head, generation));
         if all {
             Ok(())
         } else {
@@ -219,7 +217,7 @@ impl TableMaps {
     ) -> Result<Option<Mismatch>, Error> {
         self.check(tables)?;
         let at = Base::of(bank, self.sizes);
-        let head = head(tables, generation);
+        let head = at.head(&tables.head, generation);
         let found = |table: &str, index: Option<usize>| {
             index.map(|index| Mismatch {
                 table: table.to_owned(),
@@ -246,7 +244,10 @@ impl TableMaps {
                     let index = self.v6_nodes.differs(at.v6_nodes, &tables.v6_nodes);
                     found("IPv6 nodes", index)
                 })
-                .or_else(|| found("cells", self.cells.differs(at.cells, &tables.cells))),
+                .or_else(|| {
+                    let index = self.cells.differs(at.cell_blocks, &tables.cells);
+                    found("cells", index)
+                }),
         )
     }
 
@@ -254,12 +255,12 @@ impl TableMaps {
     pub(super) fn write_open_bank(&mut self, hz: u32) -> Result<(), Error> {
         let at = Base::of(OPEN_BANK, self.sizes);
         let open = open_tables(hz);
-        let head = open.head;
+        let head = at.head(&open.head, 0);
         let written = self.port_class.clear(at.planes, PLANES as usize)
             && self.v4_root.clear(at.bank, 1)
-            && self.cells.clear(at.cells, 1)
-            && self.cells.write(at.cells, &open.cells)
-            && self.heads.write(at.bank, &[head]);
+            && self.cells.clear(at.cell_blocks, 1)
+            && self.cells.write(at.cell_blocks, &open.cells)
+            && self.heads.write_head(OPEN_BANK, &head);
         if !written || self.head(OPEN_BANK)? != head {
             return Err(Error::Verify {
                 bank: OPEN_BANK,
@@ -287,11 +288,9 @@ impl TableMaps {
     }
 
     fn rule_indices(&self, bank: u32, count: usize) -> [std::ops::Range<u32>; 2] {
-        let share = self.sizes.rules;
-        let from = bank * share;
-        let count = (count as u32).min(share.saturating_sub(1));
-        let last = from + share.saturating_sub(1);
-        [from..from + count, last..last + 1]
+        let Base { rules, no_rule, .. } = Base::of(bank, self.sizes);
+        let (count, last) = ((count as u32).min(no_rule), rules + no_rule);
+        [rules..rules + count, last..last + 1]
     }
 }
 
@@ -301,26 +300,37 @@ struct Base {
     planes: usize,
     nodes: usize,
     v6_nodes: usize,
-    cells: usize,
+    cell_blocks: usize,
+    rules: u32,
+    /// The last of its rule counters, from the first.
+    no_rule: u32,
 }
 
 impl Base {
     fn of(bank: u32, sizes: BankSizes) -> Self {
-        let bank = bank as usize;
+        let number = bank as usize;
         Self {
-            bank,
-            planes: bank * PLANES as usize,
-            nodes: bank * sizes.nodes as usize,
-            v6_nodes: bank * sizes.v6_nodes as usize,
-            cells: bank * sizes.cell_blocks as usize,
+            bank: number,
+            planes: number * PLANES as usize,
+            nodes: number * sizes.nodes as usize,
+            v6_nodes: number * sizes.v6_nodes as usize,
+            cell_blocks: number * sizes.cell_blocks as usize,
+            rules: bank * sizes.rules,
+            no_rule: sizes.rules.saturating_sub(1),
         }
     }
-}
 
-fn head(tables: &Tables, generation: u32) -> Head {
-    Head {
-        generation,
-        ..tables.head
+    /// The head of a policy in this bank, as the programs need it.
+    fn head(&self, of: &Head, generation: u32) -> Head {
+        Head {
+            generation,
+            nodes: self.nodes as u32,
+            v6_nodes: self.v6_nodes as u32,
+            cell_blocks: self.cell_blocks as u32,
+            rules: self.rules,
+            no_rule: self.no_rule,
+            ..*of
+        }
     }
 }
 
@@ -364,7 +374,6 @@ impl Dataplane {
     /// # Errors
     /// [`Error::BankInUse`], [`Error::TooSmall`], [`Error::Verify`], or what the kernel says.
     pub fn write(&mut self, bank: u32, tables: &Tables, generation: u32) -> Result<Written, Error> {
-        self.idle_bank(bank)?;
         self.tables.check(tables)?;
         let held = self.settle(bank)?;
         let mut written = Written::default();

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use agent_common::tables::{OPEN_BANK, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::OPEN_BANK;
 use portcullis::dataplane::{Attached, DEFAULT_ROOT, Error, Hook, Options, Pinned, detach_all};
 use portcullis::host::schema::Hook as Wanted;
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use agent_common::tables::{OPEN_BANK, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::OPEN_BANK;
 use portcullis::dataplane::{DEFAULT_ROOT, Dataplane, Error, Options, Pinned, detach_all};
 use portcullis::host::schema::Hook as Wanted;
 use portcullis_tests::damage::let_everything_pass;

@@ -4,7 +4,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agent_common::tables::{OPEN_BANK, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::OPEN_BANK;
 use agent_common::verdict::Reason;
 use aya::maps::ProgramArray;
 use portcullis::dataplane;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_common::event::Direction;
-use agent_common::tables::{POLICY_BANKS, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::POLICY_BANKS;
 use anyhow::{Context as _, Result, ensure};
 use ipnet::{IpNet, Ipv4Net};
 use portcullis::compile::{Settings, compile};

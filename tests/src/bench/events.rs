@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_common::event::Direction;
-use agent_common::tables::Switch;
+use agent_common::switch::Switch;
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::{SysconfVar, sysconf};
 use portcullis::compile::{Settings, compile};

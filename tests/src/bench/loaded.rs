@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use agent_common::flow::{FlowEntry, FlowKey, FlowState, FlowTable};
 use agent_common::net::{IpProto, V4};
-use agent_common::tables::{Switch, TICK_SHIFT};
+use agent_common::switch::Switch;
+use agent_common::tables::TICK_SHIFT;
 use agent_common::verdict::Action;
 use anyhow::{Result, anyhow, bail, ensure};
 use aya::programs::Program;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use agent_common::event::Direction;
-use agent_common::tables::{OPEN_BANK, RuleCounter, Switch};
+use agent_common::switch::Switch;
+use agent_common::tables::{OPEN_BANK, RuleCounter};
 use agent_common::verdict::{Action, Reason};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, RingBuf};

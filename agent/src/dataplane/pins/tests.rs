@@ -49,12 +49,12 @@ fn only_abi_directories_are_ours() {
 fn removing_takes_pins_and_leaves_the_rest() {
     let directory = std::env::temp_dir().join(format!("portcullis-pins-{}", std::process::id()));
     fs::create_dir_all(directory.join("theirs")).unwrap();
-    fs::write(directory.join("SWITCH"), b"").unwrap();
+    fs::write(directory.join("HEADS"), b"").unwrap();
     assert_eq!(
         remove_flat(&directory).unwrap(),
         vec![directory.join("theirs")]
     );
-    assert!(!directory.join("SWITCH").exists() && directory.join("theirs").exists());
+    assert!(!directory.join("HEADS").exists() && directory.join("theirs").exists());
     fs::remove_dir(directory.join("theirs")).unwrap();
     assert!(remove_flat(&directory).unwrap().is_empty());
     assert!(!directory.exists());
