@@ -64,10 +64,130 @@ pub(super) fn denied() -> Packet {
 
 /// All rows, those that others are compared with before them.
 pub(super) fn described() -> Result<Vec<Row>> {
-    let mut rows = alike()?;
-    rows.extend(of_a_product()?);
-    rows.extend(different()?);
+    let parts = [
+        of_sizes()?,
+        of_prefixes()?,
+        rare()?,
+        of_a_product()?,
+        different()?,
+    ];
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// A packet that comes to XDP under a policy, beside xdp-filter as it denies, without a limit.
+fn row(name: impl Into<String>, policy: &str, packet: &Packet, passes: bool) -> Result<Row> {
+    let name = name.into();
+    let sent = Sent {
+        frame: packet.frame().with_context(|| name.clone())?,
+        passes,
+        entry: Entry::XdpIngress,
+        vary: None,
+    };
+    Ok(Row {
+        name,
+        against: Against::Filter,
+        limit: None,
+        policy: policy.to_owned(),
+        sent,
+    })
+}
+
+impl Row {
+    fn at(mut self, entry: Entry) -> Self {
+        self.sent.entry = entry;
+        self
+    }
+
+    fn varied(mut self, vary: Vary) -> Self {
+        self.sent.vary = Some(vary);
+        self
+    }
+
+    fn at_most(mut self, ratio: impl Into<Option<f64>>) -> Self {
+        self.limit = ratio.into().map(Limit::Ratio);
+        self
+    }
+}
+
+/// Packets whose cost must not depend on how many rules there are: with the smallest policy, and with each of the others beside it.
+fn of_sizes() -> Result<Vec<Row>> {
+    let (smallest, ..) = SIZES[0];
+    let mut rows = of_size(smallest)?;
+    for (size, ..) in &SIZES[1..] {
+        rows.extend(of_size(size)?.into_iter().map(|row| Row {
+            against: Against::Row(row.name.clone()),
+            name: format!("{}; {size}", row.name),
+            ..row.at_most(1.10)
+        }));
+    }
     Ok(rows)
+}
+
+fn of_size(policy: &str) -> Result<Vec<Row>> {
+    use Entry::{TcEgress, TcIngress};
+    // Next to the admitted one, so that no policy tells the two apart earlier than another.
+    let stranger: IpAddr = [11, 1, 9, 9].into();
+    let (peer, host): (IpAddr, IpAddr) = (PEER.into(), HOST.into());
+    let question = udp((peer, OURS), (host, CLOSED));
+    let from_stranger = tcp((stranger, OURS), (host, NARROW), "S");
+    let reply = tcp((peer, OPEN), (host, OURS), "A");
+    let sent = tcp((host, OURS), (peer, OPEN), "A");
+    let answer = tcp((host, OPEN), (peer, OURS), "A");
+    let tagged = Packet {
+        vlan: vec![7],
+        ..to(OPEN)
+    };
+    let extended = Packet {
+        extensions: vec![Extension::Destination],
+        ..to6(OPEN)
+    };
+    let named = |name: &str, packet: &Packet, passes| row(name, policy, packet, passes);
+    Ok(vec![
+        named("closed port, SYN", &to(CLOSED), false)?.at_most(0.50),
+        named("closed port, UDP", &question, false)?.at_most(0.50),
+        named("allowed, any peer", &to(OPEN), true)?.at_most(0.38),
+        named("allowed, one peer", &to(NARROW), true)?,
+        named("another peer", &from_stranger, false)?,
+        named("reply of a tracked flow", &reply, true)?.at_most(0.70),
+        named("sent in a tracked flow, TC egress", &sent, true)?.at(TcEgress),
+        named("answer of a service, TC egress", &answer, true)?.at(TcEgress),
+        named("closed port, SYN, TC", &to(CLOSED), false)?.at(TcIngress),
+        named("allowed, any peer, TC", &to(OPEN), true)?.at(TcIngress),
+        named("allowed, any peer, IPv6", &to6(OPEN), true)?,
+        named("allowed, any peer, VLAN tag", &tagged, true)?,
+        named("allowed, any peer, extension header", &extended, true)?,
+        named("ICMP error about a tracked flow", &unreachable(), true)?,
+    ])
+}
+
+fn of_prefixes() -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (count, four, six) in [
+        (1, None, None),
+        (100, None, None),
+        (10_000, Some(0.50), Some(0.75)),
+        (100_000, None, None),
+    ] {
+        for (family, packet, limit) in [("IPv4", to(NARROW), four), ("IPv6", to6(NARROW), six)] {
+            let policy = format!("{count} {family} prefixes");
+            let name = format!("allowed, peer in {policy}");
+            rows.push(row(name, &policy, &packet, true)?.at_most(limit));
+        }
+    }
+    Ok(rows)
+}
+
+/// What the programs leave to others of theirs.
+fn rare() -> Result<Vec<Row>> {
+    let (policy, ..) = SIZES[0];
+    let optioned = Packet {
+        options: 4,
+        ..to(OPEN)
+    };
+    Ok(vec![
+        row("allowed, any peer, IPv4 option", policy, &optioned, true)?,
+        row("echo request, not allowed", policy, &echo(), false)?,
+    ])
 }
 
 /// A host of the 1E platform, whose document has the most rows.
@@ -82,22 +202,11 @@ fn of_a_product() -> Result<Vec<Row>> {
         ("allowed, a documented peer", office, SWITCH, true),
         ("another peer", stranger, SWITCH, false),
     ];
-    let rows = rows.map(|(name, from, port, passes)| {
+    let rows = rows.into_iter().map(|(name, from, port, passes)| {
         let packet = tcp((from, OURS), (host, port), "S");
-        Ok(Row {
-            name: format!("{name}, {PRODUCT}"),
-            against: Against::Filter,
-            limit: None,
-            policy: PRODUCT.to_owned(),
-            sent: Sent {
-                frame: packet.frame()?,
-                passes,
-                entry: Entry::XdpIngress,
-                vary: None,
-            },
-        })
+        row(format!("{name}, {PRODUCT}"), PRODUCT, &packet, passes)
     });
-    rows.into_iter().collect()
+    rows.collect()
 }
 
 /// Packets of which no two are alike. What rewrites them is part of their time.
@@ -110,227 +219,20 @@ fn different() -> Result<Vec<Row>> {
     };
     let (peer, host): (IpAddr, IpAddr) = (PEER.into(), HOST.into());
     let reply = tcp((peer, OPEN), (host, FLOWS.start), "A");
-    let from_anywhere = Vary::Sources;
-    let rows = [
-        (
-            "replies of 60,000 flows in turn",
-            MANY_FLOWS,
-            reply,
-            true,
-            ports,
-            Some(2.7),
-        ),
-        (
-            "random sources, closed port",
-            smallest,
-            to(CLOSED),
-            false,
-            from_anywhere,
-            None,
-        ),
-        (
-            "random sources, closed port, 65,000 rules",
-            largest,
-            to(CLOSED),
-            false,
-            from_anywhere,
-            None,
-        ),
-        (
-            "random sources, not admitted of 10,000",
-            "10000 IPv4 prefixes",
-            to(CLOSED),
-            false,
-            from_anywhere,
-            None,
-        ),
-        (
-            "random sources, allowed",
-            smallest,
-            to(OPEN),
-            true,
-            from_anywhere,
-            None,
-        ),
-    ];
-    let rows = rows.map(|(name, policy, packet, passes, vary, limit)| {
-        Ok(Row {
-            name: name.to_owned(),
-            against: Against::Filter,
-            limit: limit.map(Limit::Ratio),
-            policy: policy.to_owned(),
-            sent: Sent {
-                frame: packet.frame()?,
-                passes,
-                entry: Entry::XdpIngress,
-                vary: Some(vary),
-            },
-        })
-    });
-    rows.into_iter().collect()
-}
-
-fn alike() -> Result<Vec<Row>> {
-    use Entry::{TcEgress, TcIngress, XdpIngress};
-    let mut rows = Vec::new();
-    let mut row = |name: String, policy: &str, packet: Packet, passes, entry, against, limit| {
-        let frame = packet.frame().with_context(|| name.clone())?;
-        rows.push(Row {
-            name,
-            against,
-            limit,
-            policy: policy.to_owned(),
-            sent: Sent {
-                frame,
-                passes,
-                entry,
-                vary: None,
-            },
-        });
-        anyhow::Ok(())
+    let many = "10000 IPv4 prefixes";
+    let anyone = |what: &str, policy, packet: &Packet, passes| {
+        let row = row(format!("random sources, {what}"), policy, packet, passes);
+        row.map(|row| row.varied(Vary::Sources))
     };
-    // Next to the admitted one, so that no policy tells the two apart earlier than another.
-    let stranger: IpAddr = [11, 1, 9, 9].into();
-    let (peer, host): (IpAddr, IpAddr) = (PEER.into(), HOST.into());
-    let of_each_size = [
-        (
-            "closed port, SYN",
-            to(CLOSED),
-            false,
-            XdpIngress,
-            Some(0.50),
-        ),
-        (
-            "closed port, UDP",
-            udp((peer, OURS), (host, CLOSED)),
-            false,
-            XdpIngress,
-            Some(0.50),
-        ),
-        ("allowed, any peer", to(OPEN), true, XdpIngress, Some(0.38)),
-        ("allowed, one peer", to(NARROW), true, XdpIngress, None),
-        (
-            "another peer",
-            tcp((stranger, OURS), (host, NARROW), "S"),
-            false,
-            XdpIngress,
-            None,
-        ),
-        (
-            "reply of a tracked flow",
-            tcp((peer, OPEN), (host, OURS), "A"),
-            true,
-            XdpIngress,
-            Some(0.70),
-        ),
-        (
-            "sent in a tracked flow, TC egress",
-            tcp((host, OURS), (peer, OPEN), "A"),
-            true,
-            TcEgress,
-            None,
-        ),
-        (
-            "answer of a service, TC egress",
-            tcp((host, OPEN), (peer, OURS), "A"),
-            true,
-            TcEgress,
-            None,
-        ),
-    ];
-    let (smallest, ..) = SIZES[0];
-    for (name, packet, passes, entry, limit) in &of_each_size {
-        let (against, limit) = (Against::Filter, limit.map(Limit::Ratio));
-        row(
-            (*name).to_owned(),
-            smallest,
-            packet.clone(),
-            *passes,
-            *entry,
-            against,
-            limit,
-        )?;
-    }
-    for (size, ..) in &SIZES[1..] {
-        for (name, packet, passes, entry, _) in &of_each_size {
-            let (against, limit) = (Against::Row((*name).to_owned()), Some(Limit::Ratio(1.10)));
-            row(
-                format!("{name}; {size}"),
-                size,
-                packet.clone(),
-                *passes,
-                *entry,
-                against,
-                limit,
-            )?;
-        }
-    }
-    for (count, four, six) in [
-        (1, None, None),
-        (100, None, None),
-        (10_000, Some(0.50), Some(0.75)),
-        (100_000, None, None),
-    ] {
-        for (family, packet, limit) in [("IPv4", to(NARROW), four), ("IPv6", to6(NARROW), six)] {
-            let policy = format!("{count} {family} prefixes");
-            let (name, limit) = (
-                format!("allowed, peer in {policy}"),
-                limit.map(Limit::Ratio),
-            );
-            row(
-                name,
-                &policy,
-                packet,
-                true,
-                XdpIngress,
-                Against::Filter,
-                limit,
-            )?;
-        }
-    }
-    let tagged = Packet {
-        vlan: vec![7],
-        ..to(OPEN)
-    };
-    let optioned = Packet {
-        options: 4,
-        ..to(OPEN)
-    };
-    let extended = Packet {
-        extensions: vec![Extension::Destination],
-        ..to6(OPEN)
-    };
-    for (name, packet, passes, entry) in [
-        ("closed port, SYN, TC", to(CLOSED), false, TcIngress),
-        ("allowed, any peer, TC", to(OPEN), true, TcIngress),
-        ("allowed, any peer, IPv6", to6(OPEN), true, XdpIngress),
-        ("allowed, any peer, VLAN tag", tagged, true, XdpIngress),
-        ("allowed, any peer, IPv4 option", optioned, true, XdpIngress),
-        (
-            "allowed, any peer, extension header",
-            extended,
-            true,
-            XdpIngress,
-        ),
-        (
-            "ICMP error about a tracked flow",
-            unreachable(),
-            true,
-            XdpIngress,
-        ),
-        ("echo request, not allowed", echo(), false, XdpIngress),
-    ] {
-        row(
-            name.to_owned(),
-            smallest,
-            packet,
-            passes,
-            entry,
-            Against::Filter,
-            None,
-        )?;
-    }
-    Ok(rows)
+    Ok(vec![
+        row("replies of 60,000 flows in turn", MANY_FLOWS, &reply, true)?
+            .varied(ports)
+            .at_most(2.7),
+        anyone("closed port", smallest, &to(CLOSED), false)?,
+        anyone("closed port, 65,000 rules", largest, &to(CLOSED), false)?,
+        anyone("not admitted of 10,000", many, &to(CLOSED), false)?,
+        anyone("allowed", smallest, &to(OPEN), true)?,
+    ])
 }
 
 /// A router says that a packet of the tracked flow could not be delivered.
