@@ -122,7 +122,7 @@ fn sizes(effort: Effort, object: &[u8]) -> Result<(Vec<Measured>, Vec<Line>)> {
         let mut growth = make()?;
         for round in 0..effort.rounds(ROUNDS) {
             effort.progress(&format!("growth, {}", growth.name), round, ROUNDS);
-            growth.measure(effort.repeat / 4 + 1);
+            growth.measure(effort.repeat / 4);
         }
         rows.extend(growth.rows());
         lines.push(growth.line());
@@ -131,19 +131,16 @@ fn sizes(effort: Effort, object: &[u8]) -> Result<(Vec<Measured>, Vec<Line>)> {
 }
 
 impl Growth {
-    /// A round: each size in short turns, of which the one in the middle counts. A machine that changes its speed does so for all.
+    /// A round: each size in short turns. A machine that changes its speed does so for all.
     fn measure(&mut self, repeat: u32) {
-        const TURNS: u32 = 9;
-        let mut turns = vec![Samples::default(); self.sizes.len()];
+        const TURNS: u32 = 20;
         for _ in 0..TURNS {
-            for ((_, size), turns) in self.sizes.iter_mut().zip(&mut turns) {
-                if !turns.failed() {
-                    turns.add(size.loaded.time(&size.sent, repeat / TURNS + 1));
+            for (_, size) in &mut self.sizes {
+                if !size.samples.failed() {
+                    let time = size.loaded.time(&size.sent, repeat / TURNS + 1);
+                    size.samples.add(time);
                 }
             }
-        }
-        for ((_, loaded), turns) in self.sizes.iter_mut().zip(turns) {
-            loaded.samples.add(turns.into_median());
         }
     }
 

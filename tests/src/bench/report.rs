@@ -49,15 +49,14 @@ impl Samples {
         median(&self.taken)
     }
 
-    /// The middle one, of what could be measured.
+    /// The least, of what could be measured.
     ///
     /// # Errors
     /// Why it could not.
-    pub fn into_median(self) -> Result<f64> {
-        let median = self.median();
+    pub fn into_least(self) -> Result<f64> {
         match self.failure {
             Some(why) => Err(anyhow!(why)),
-            None => Ok(median),
+            None => Ok(self.taken.into_iter().fold(f64::NAN, f64::min)),
         }
     }
 }
