@@ -74,22 +74,21 @@ pub(super) fn read_totals(directories: &Directories) -> Totals {
 
 /// The counters of loads that are left: from now on the file speaks for them. Called when no packet is judged by their programs any more.
 pub(super) fn fold_others(totals: &mut Totals, dataplane: &Dataplane, before: Option<&Pinned>) {
+    let now = before.and_then(|pinned| {
+        let now = pinned.clock().now();
+        now.inspect_err(|error| log::warn!("counters of the earlier load are left out: {error}"))
+            .ok()
+    });
+    let clock = now.map(|now| Clock {
+        tick: now.tick(),
+        hz: dataplane.hz(),
+        time: Timestamp::now(),
+    });
     let others = |rules: &BankRules| rules.load != dataplane.number();
-    let clock = match before.map(|pinned| pinned.clock().now()) {
-        Some(Ok(now)) => Clock {
-            tick: now.tick(),
-            hz: dataplane.hz(),
-            time: Timestamp::now(),
-        },
-        Some(Err(error)) => {
-            log::warn!("counters of the earlier load are left out: {error}");
-            return totals.banks.retain(|rules| !others(rules));
-        }
-        None => return totals.banks.retain(|rules| !others(rules)),
-    };
     for rules in totals.banks.clone().into_iter().filter(others) {
-        match before.and_then(|pinned| counters_of(pinned, &rules)) {
-            Some(counters) => totals.fold(&rules, &counters, &clock),
+        let counted = before.and_then(|pinned| counters_of(pinned, &rules));
+        match counted.zip(clock.as_ref()) {
+            Some((counters, clock)) => totals.fold(&rules, &counters, clock),
             None => totals.banks.retain(|held| *held != rules),
         }
     }
