@@ -391,6 +391,15 @@ mod tests {
     }
 
     #[test]
+    fn the_least_is_of_all_turns_or_there_is_none() {
+        let mut turns = samples(&[3.0, 1.0, 2.0]);
+        assert_eq!(turns.clone().into_least().unwrap(), 1.0);
+        turns.add(Err(anyhow::anyhow!("a frame was lost")));
+        assert!(turns.into_least().is_err());
+        assert!(samples(&[]).into_least().unwrap().is_nan());
+    }
+
+    #[test]
     fn a_section_without_rows_does_not_hold() {
         let mut section = section(Measured::alone("ours", "ns", &samples(&[1.0])));
         assert!(section.holds());
